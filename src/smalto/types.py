@@ -1,0 +1,96 @@
+"""The values that cross borders: pictures, latents, and what heads answer. Importing this imports neither NumPy nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+PlaneKind = Literal["grid", "tokens", "vector"]
+
+
+@dataclass(frozen=True)
+class PlaneSpec:
+    """One plane of a space.
+
+    Args:
+        name: the plane's name, unique in its space.
+        kind: ``grid`` (B, channels, ceil(H / stride), ceil(W / stride)), ``tokens`` (B, N, channels) or
+            ``vector`` (B, channels).
+        channels: values per cell, per token or in the vector.
+        stride: pixels per cell along each side; 1 for ``vector``.
+    """
+
+    name: str
+    kind: PlaneKind
+    channels: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """A space: a name and its planes. Fixed by its frozen decoder; see docs/format.md for digests."""
+
+    space: str
+    planes: tuple[PlaneSpec, ...]
+
+    def plane(self, name: str) -> PlaneSpec:
+        """The plane called ``name``. Raises KeyError."""
+        for plane in self.planes:
+            if plane.name == name:
+                return plane
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Planes of one space for a batch of pictures of one size: the one thing that flows.
+
+    Args:
+        spec: the space.
+        planes: plane name -> float tensor; grid planes (B, C, h, w) with h = ceil(height / stride).
+        height: true picture height in pixels.
+        width: true picture width in pixels.
+    """
+
+    spec: LatentSpec
+    planes: Mapping[str, torch.Tensor]
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture at a System's border, upright and in sRGB.
+
+    Args:
+        pixels: (H, W, 3) uint8, or float32 in [0, 1] when the source held more than 8 bits.
+        alpha: (H, W) uint8 opacity, or None.
+        grey: the source had one colour channel; it is written back as one.
+        source: where it came from, for messages.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    source: str = field(default="image", compare=False)
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    def save(self, path: str) -> None:
+        """Write the picture; the extension chooses the format (Pillow), .npy the numbers. Atomic."""
+        from smalto.data.photographs import save_image
+
+        save_image(self, path)
