@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from smalto.errors import UsageError
+from smalto.files import replace_file
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
+    from PIL.Image import Image as PilImage
 
 PlaneKind = Literal["grid", "tokens", "vector"]
 
@@ -89,8 +95,44 @@ class Image:
         """Width in pixels."""
         return int(self.pixels.shape[1])
 
-    def save(self, path: str) -> None:
-        """Write the picture; the extension chooses the format (Pillow), .npy the numbers. Atomic."""
-        from smalto.data.photographs import save_image
+    def save(self, path: str | Path) -> None:
+        """Write the picture atomically; the extension chooses the format (Pillow), .npy the numbers.
 
-        save_image(self, path)
+        Raises:
+            UsageError: the extension is not one Pillow can write.
+        """
+        from io import BytesIO
+        from pathlib import Path
+
+        import numpy as np
+        from PIL import Image as PilImage
+
+        target = Path(path)
+        buffer = BytesIO()
+        if target.suffix.lower() == ".npy":
+            np.save(buffer, self.pixels)
+        else:
+            kind = PilImage.registered_extensions().get(target.suffix.lower())
+            if kind is None or kind not in PilImage.SAVE:
+                raise UsageError(f"{target}: no picture format has the extension {target.suffix!r}; use .png")
+            options = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+            picture = self.to_pil()
+            if kind == "JPEG" and picture.mode in ("RGBA", "LA"):
+                picture = picture.convert("RGB")
+            picture.save(buffer, kind, **options)
+        replace_file(target, buffer.getvalue())
+
+    def to_pil(self) -> PilImage:
+        """The picture as a Pillow image: L, LA, RGB or RGBA, 8 bits a channel."""
+        import numpy as np
+        from PIL import Image as PilImage
+
+        pixels = self.pixels
+        if pixels.dtype != np.uint8:
+            pixels = (np.clip(pixels, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        picture = PilImage.fromarray(pixels, "RGB")
+        if self.grey:
+            picture = picture.convert("L")
+        if self.alpha is not None:
+            picture.putalpha(PilImage.fromarray(self.alpha, "L"))
+        return picture
