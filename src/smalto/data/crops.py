@@ -1,0 +1,276 @@
+"""Training crops: a folder of pictures decoded once into one uint8 file, then read by memory map.
+
+::
+
+    folder or packed .tar ─► cache_pictures ─► PictureCache (memory map) ─► Crops.batch(step, num) ─► (B, 3, S, S) uint8
+
+A batch is a function of (seed, step) alone, so a resumed run sees the crops it would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from smalto.data.photographs import EXTENSIONS, picture_files, read_image
+from smalto.errors import ImageError, SmaltoError, UsageError
+from smalto.files import replacing
+
+_MAGIC = b"smalto-pictures-1\n"
+
+
+@dataclass(frozen=True)
+class PictureCache:
+    """Decoded pictures in one memory-mapped file.
+
+    Args:
+        path: the cache file.
+        names: the pictures' names, in order.
+        shapes: (height, width) of each.
+        offsets: first byte of each picture in ``pixels``.
+        pixels: all pixels, flat uint8; a picture is (H, W, 3).
+        digest: of the source's names and contents or times; decides whether the cache is reused.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    offsets: tuple[int, ...]
+    pixels: np.ndarray
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def picture(self, index: int) -> np.ndarray:
+        """Picture ``index``: a read-only view (H, W, 3) uint8."""
+        height, width = self.shapes[index]
+        start = self.offsets[index]
+        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+
+def cache_pictures(source: str | Path, path: str | Path) -> PictureCache:
+    """Decode every picture of ``source`` into the file ``path``, unless that file already holds them.
+
+    Args:
+        source: a folder of pictures (read with its subfolders) or a .tar made by ``pack``.
+        path: the cache file, best inside the run's folder; written atomically.
+
+    Returns:
+        The opened cache. Alpha is dropped, 16-bit pictures are rounded to 8.
+
+    Raises:
+        UsageError: no pictures in ``source``.
+        ImageError: a picture cannot be read.
+    """
+    root, target = Path(source), Path(path)
+    if not root.exists():
+        raise UsageError(f"{root}: no such folder or .tar; name the training pictures with --data")
+    files = None if root.is_file() else picture_files(root)
+    digest = _digest(root, files)
+    try:
+        cache = open_cache(target)
+        if cache.digest == digest:
+            return cache
+    except ImageError:
+        pass  # absent or from an interrupted write: made anew below
+    target.parent.mkdir(parents=True, exist_ok=True)
+    names: list[str] = []
+    shapes: list[tuple[int, int]] = []
+    with replacing(target) as stream:
+        stream.write(_MAGIC)
+        for name, handle in _entries(root, files):
+            pixels = _as_bytes(read_image(handle).pixels)
+            names.append(name)
+            shapes.append((pixels.shape[0], pixels.shape[1]))
+            stream.write(pixels.tobytes())
+        if not names:
+            raise UsageError(f"{root}: no pictures inside; expected {', '.join(EXTENSIONS)}")
+        index = json.dumps({"names": names, "shapes": shapes, "digest": digest}).encode()
+        stream.write(index + len(index).to_bytes(8, "little"))
+    return open_cache(target)
+
+
+def open_cache(path: str | Path) -> PictureCache:
+    """Open a file written by ``cache_pictures``.
+
+    Raises:
+        ImageError: absent, or not such a file.
+    """
+    target = Path(path)
+    try:
+        mapped = np.memmap(target, dtype=np.uint8, mode="r")
+        length = int.from_bytes(mapped[-8:].tobytes(), "little")
+        index = json.loads(mapped[-8 - length : -8].tobytes())
+        shapes = tuple((int(height), int(width)) for height, width in index["shapes"])
+        sizes = [height * width * 3 for height, width in shapes]
+        is_whole = len(_MAGIC) + sum(sizes) + length + 8 == mapped.size
+        if mapped[: len(_MAGIC)].tobytes() != _MAGIC or not is_whole:
+            raise ValueError("lengths")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{target}: not a picture cache; delete it and start again") from error
+    offsets = np.cumsum([0, *sizes[:-1]]) + len(_MAGIC)
+    return PictureCache(target, tuple(index["names"]), shapes, tuple(offsets.tolist()), mapped, index["digest"])
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How crops are drawn.
+
+    Args:
+        size_px: side of the square crop.
+        seed: every batch is a function of seed and step.
+        max_downscale: before cropping, a picture is reduced by a factor drawn log-uniformly from 1 to this; 1 turns
+            it off. Reduction sharpens and denoises, so it adds clean detail that the originals lack.
+        downscale_share: share of crops that are reduced at all.
+        is_flipped: mirror left-right at random.
+        is_rotated: quarter turns at random.
+    """
+
+    size_px: int = 256
+    seed: int = 0
+    max_downscale: float = 1.0
+    downscale_share: float = 0.5
+    is_flipped: bool = True
+    is_rotated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size_px < 1 or self.max_downscale < 1.0 or not 0.0 <= self.downscale_share <= 1.0:
+            raise UsageError("crops need size_px >= 1, max_downscale >= 1 and downscale_share in 0..1")
+
+
+class Crops:
+    """Random crops of a cache, drawn with equal probability per pixel of the source.
+
+    Example:
+        >>> crops = Crops(cache_pictures("pictures", "runs/first/pictures.u8"), CropConfig(192))  # doctest: +SKIP
+        >>> crops.batch(step=0, num_crops=8).shape  # doctest: +SKIP
+        (8, 3, 192, 192)
+    """
+
+    def __init__(self, cache: PictureCache, config: CropConfig) -> None:
+        usable = [k for k, (height, width) in enumerate(cache.shapes) if min(height, width) >= config.size_px]
+        if not usable:
+            raise UsageError(f"{cache.path}: no picture has sides of {config.size_px} px or more; choose smaller crops")
+        self.cache = cache
+        self.config = config
+        self.usable = np.array(usable)
+        areas = np.array([cache.shapes[k][0] * cache.shapes[k][1] for k in usable], dtype=np.float64)
+        self._edges = np.cumsum(areas) / areas.sum()
+
+    def batch(self, step: int, num_crops: int) -> np.ndarray:
+        """Crops of one training step.
+
+        Args:
+            step: number of the step; with the seed it decides everything.
+            num_crops: B.
+
+        Returns:
+            (B, 3, S, S) uint8, contiguous, sRGB.
+        """
+        generator = np.random.default_rng((self.config.seed, step))
+        side = self.config.size_px
+        crops = np.empty((num_crops, side, side, 3), dtype=np.uint8)
+        for k in range(num_crops):
+            crops[k] = self._crop(generator)
+        return np.ascontiguousarray(crops.transpose(0, 3, 1, 2))
+
+    def batches(self, num_crops: int, *, first_step: int = 0, depth: int = 4) -> Iterator[np.ndarray]:
+        """Batches of successive steps without end, made ahead by one thread; close the iterator to stop it."""
+        ready: queue.Queue[np.ndarray | BaseException] = queue.Queue(maxsize=depth)
+        is_closed = threading.Event()
+
+        def work() -> None:
+            step = first_step
+            while not is_closed.is_set():
+                try:
+                    item: np.ndarray | BaseException = self.batch(step, num_crops)
+                except BaseException as error:  # handed to the reader, which raises it
+                    item = error
+                while not is_closed.is_set():
+                    try:
+                        ready.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                step += 1
+
+        worker = threading.Thread(target=work, name="smalto-crops", daemon=True)
+        worker.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            is_closed.set()
+            worker.join()
+
+    def _crop(self, generator: np.random.Generator) -> np.ndarray:
+        config = self.config
+        place = min(int(np.searchsorted(self._edges, generator.random(), side="right")), len(self.usable) - 1)
+        picture = self.cache.picture(int(self.usable[place]))
+        side = config.size_px
+        factor = 1.0
+        if config.max_downscale > 1.0 and generator.random() < config.downscale_share:
+            limit = min(config.max_downscale, min(picture.shape[:2]) / side)
+            factor = float(np.exp(generator.random() * np.log(limit)))
+        window = min(round(side * factor), *picture.shape[:2])
+        top = int(generator.integers(picture.shape[0] - window + 1))
+        left = int(generator.integers(picture.shape[1] - window + 1))
+        crop = picture[top : top + window, left : left + window]
+        if window != side:
+            crop = _reduced(crop, side)
+        if config.is_flipped and generator.random() < 0.5:
+            crop = crop[:, ::-1]
+        if config.is_rotated:
+            crop = np.rot90(crop, int(generator.integers(4)))
+        return crop
+
+
+def _reduced(crop: np.ndarray, side: int) -> np.ndarray:
+    """A square crop resampled to ``side``, antialiased bicubic."""
+    from PIL import Image as Pil
+
+    return np.asarray(Pil.fromarray(np.ascontiguousarray(crop)).resize((side, side), Pil.Resampling.BICUBIC))
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else (np.clip(pixels, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _entries(root: Path, files: tuple[Path, ...] | None) -> Iterator[tuple[str, Path | BytesIO]]:
+    """Names and readable sources of every picture, from a folder or a tar."""
+    if files is not None:
+        yield from ((path.relative_to(root).as_posix(), path) for path in files)
+        return
+    try:
+        with tarfile.open(root, "r:") as archive:
+            for member in archive:
+                if member.isfile() and Path(member.name).suffix.lower() in EXTENSIONS:
+                    handle = archive.extractfile(member)
+                    if handle is not None:
+                        stream = BytesIO(handle.read())
+                        stream.name = f"{root}:{member.name}"
+                        yield member.name, stream
+    except tarfile.TarError as error:
+        raise SmaltoError(f"{root}: not a folder and not a .tar; name the training pictures with --data") from error
+
+
+def _digest(root: Path, files: tuple[Path, ...] | None) -> str:
+    """What the cache depends on: names, sizes and times of the source files."""
+    known = hashlib.sha256()
+    for path in files if files is not None else (root,):
+        state = path.stat()
+        known.update(f"{path.relative_to(root).as_posix()}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return known.hexdigest()
