@@ -1,0 +1,1 @@
+"""The integer world: CDF tables, the rANS coder and the .smalto file. No torch here."""
