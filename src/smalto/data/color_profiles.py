@@ -48,7 +48,7 @@ def to_srgb(picture: PilImage, profile: bytes, grey: bool, name: str) -> PilImag
 
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        space = source.profile.xcolor_space
+        space = _space(profile)
         if space == "GRAY" and grey:
             picture = picture.convert("L")
         elif space == "RGB " and grey:
@@ -56,13 +56,16 @@ def to_srgb(picture: PilImage, profile: bytes, grey: bool, name: str) -> PilImag
         elif space != _SPACES.get(picture.mode):
             raise ImageError(f"{name}: a {picture.mode} picture with a {space.strip()} ICC profile; remove the profile")
         mode = "L" if space == "GRAY" else picture.mode
+        flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        if mode == "L":  # the optimised grey path is off by up to 10 steps in the shadows of a linear profile
+            flags |= ImageCms.Flags.NOOPTIMIZE
         transform = ImageCms.buildTransform(
             source,
             ImageCms.createProfile("sRGB"),
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags,
         )
         if _is_identity(transform, mode):
             return picture

@@ -8,7 +8,7 @@ An AVIF of 10 or 12 bits is read as 8. The PNG chunks gAMA, cHRM and cICP are ig
 
 from __future__ import annotations
 
-import warnings
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from PIL.Image import Image as PilImage
+    from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 1 << 26
 MAX_SIDE_PX = 8192
@@ -28,6 +29,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 
 _ORIENTATION = 0x0112  # EXIF tag: 1 upright, 2 mirrored, 3 half turn, ... 8 quarter turn
+_SHORT = 3  # TIFF field type: 16-bit unsigned
 _BITS_PER_SAMPLE = 0x0102  # TIFF tag
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -65,7 +67,7 @@ def read_image(source: str | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -
     try:
         if deep is None:
             picture.load()
-        orientation = _orientation(picture)
+        orientation = _orientation(picture.info.get("exif"))
         profile = picture.info.get("icc_profile")
         pixels, alpha, grey = deep if deep is not None else _split(picture, profile, name)
     except ImageError:
@@ -181,7 +183,7 @@ def _read_bytes(source: str | Path | BinaryIO) -> tuple[str, bytes]:
     return name, data
 
 
-def _open(data: bytes, name: str) -> PilImage:
+def _open(data: bytes, name: str) -> ImageFile:
     """Read the header only. Formats that run other programs or take long (EPS, PDF, ...) are never tried."""
     from PIL import Image as Pil
 
@@ -205,7 +207,7 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
-def _read_deep(picture: PilImage, data: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, bool] | None:
+def _read_deep(picture: ImageFile, data: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None, bool] | None:
     """Pixels, alpha and grey flag of a 16-bit picture; None when the file holds 8 bits or fewer."""
     import numpy as np
 
@@ -226,7 +228,7 @@ def _read_deep(picture: PilImage, data: bytes, name: str) -> tuple[np.ndarray, n
     return np.repeat(grey[:, :, None], 3, axis=2), None, True
 
 
-def _depth_bits(picture: PilImage) -> int:
+def _depth_bits(picture: ImageFile) -> int:
     """Bits a channel as the file stores them, where Pillow would drop some without a word: TIFF and PPM."""
     if picture.format == "TIFF":
         tags = getattr(picture, "tag_v2", {})
@@ -262,14 +264,25 @@ def _split(picture: PilImage, profile: bytes | None, name: str) -> tuple[np.ndar
     return pixels, alpha, grey
 
 
-def _orientation(picture: PilImage) -> int:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a corrupt EXIF block warns; it counts as upright
-        try:
-            value = picture.getexif().get(_ORIENTATION, 1)
-        except Exception:  # the EXIF reader raises nearly anything on damage
-            return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+def _orientation(exif: bytes | None) -> int:
+    """The orientation, 1..8, of a raw EXIF block; 1 when there is none or it cannot be read.
+
+    Source: TIFF 6.0, section 2 (the block is a TIFF file whose first directory holds the tag).
+    """
+    block = exif or b""
+    block = block[6:] if block[:6] == b"Exif\0\0" else block
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None or len(block) < 8:
+        return 1
+    (start,) = struct.unpack_from(f"{order}I", block, 4)
+    if start + 2 > len(block):
+        return 1
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for entry in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
+        tag, kind, _, value = struct.unpack_from(f"{order}HHIH", block, entry)
+        if tag == _ORIENTATION:
+            return value if kind == _SHORT and 1 <= value <= 8 else 1
+    return 1
 
 
 def _upright(plane: np.ndarray, orientation: int) -> np.ndarray:
