@@ -249,6 +249,21 @@ def _read_fully(stream: HTTPResponse, length: int) -> bytes:
     return b"".join(parts)
 
 
+def _open_path(path: str | Path) -> FileSource:
+    """A file by its name; a named pipe is copied first."""
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - the source closes it
+        if stream.seekable():
+            return FileSource(stream, str(path), owned=True)
+        with stream:
+            return spool(stream, str(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, SmaltoError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise SmaltoError(f"{path}: cannot be opened ({reason}); check the path") from error
+
+
 def open_source(target: Openable) -> ByteSource:
     """The source for bytes, a path, an http(s) URL, or a binary file object (copied first when it cannot seek).
 
@@ -265,11 +280,8 @@ def open_source(target: Openable) -> ByteSource:
     if isinstance(target, str) and target.lower().startswith(("http://", "https://")):
         return HttpSource(target)
     if isinstance(target, (str, Path)):
-        try:
-            return FileSource(open(target, "rb"), str(target), owned=True)
-        except OSError as error:
-            raise SmaltoError(f"{target}: cannot be opened ({error.strerror}); check the path") from error
-    if not callable(getattr(target, "read", None)):
+        return _open_path(target)
+    if isinstance(target, io.TextIOBase) or not callable(getattr(target, "read", None)):
         raise UsageError(f"a {type(target).__name__} cannot be opened; give bytes, a path, a URL or a binary file")
     name = getattr(target, "name", None)
     name = name if isinstance(name, str) else "stream"

@@ -66,7 +66,7 @@ class Packet:
         metadata: small facts, key -> str, int or bytes; well-known keys are in packet_metadata.
         kind: ``image``.
         file_id: 4 bytes that seed every chunk's checksum; left out, they are derived from the contents, so that equal
-            contents make equal files.
+            contents make equal files. (``dataclasses.replace`` keeps the old one: pass ``file_id=b""`` with it.)
 
     Raises:
         UsageError: the fields break a rule of the format.
@@ -196,8 +196,8 @@ class Packet:
     def _pieces(self) -> Iterator[bytes]:
         yield self._header_bytes()
         for number, section in enumerate(self.sections):
-            if len(section.chunks) > 1:
-                lengths = struct.pack(f"<{len(section.chunks)}I", *map(len, section.chunks))
+            if section.num_chunks > 1:
+                lengths = struct.pack(f"<{section.num_chunks}I", *map(len, section.chunks))
                 yield lengths
                 yield chunk_crc(self.file_id, number, LENGTHS_BLOCK, lengths).to_bytes(CRC_BYTES, "little")
             for index, chunk in enumerate(section.chunks):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from smalto.bits.packet_metadata import MetadataValue, decode_metadata, encode_metadata
 from smalto.bits.packet_parts import (
@@ -15,7 +16,6 @@ from smalto.bits.packet_parts import (
     MAX_SIDE_PX,
     Header,
     Limits,
-    Section,
     SectionEntry,
     SpaceEntry,
     check_layout,
@@ -36,6 +36,27 @@ LENGTHS_BLOCK = 0xFFFFFFFF
 """Stands in the place of the chunk number in the checksum of a section's chunk lengths."""
 
 
+class TableLine(Protocol):
+    """What the section table says of a section: Section and SectionEntry have it."""
+
+    @property
+    def space(self) -> int: ...
+    @property
+    def plane(self) -> int: ...
+    @property
+    def part(self) -> int: ...
+    @property
+    def codec(self) -> int: ...
+    @property
+    def q(self) -> int: ...
+    @property
+    def critical(self) -> bool: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def num_chunks(self) -> int: ...
+
+
 def chunk_crc(file_id: bytes, section: int, chunk: int, payload: bytes | memoryview) -> int:
     """A chunk's checksum: CRC-32 over file id, section number (1 byte), chunk number (4 bytes) and payload.
 
@@ -50,7 +71,7 @@ def encode_header(
     shape: tuple[int, int],
     spaces: tuple[SpaceEntry, ...],
     metadata: Mapping[str, MetadataValue],
-    sections: tuple[Section, ...] | tuple[SectionEntry, ...],
+    sections: Sequence[TableLine],
     file_id: bytes,
 ) -> bytes:
     """The header of an image packet, from the magic to its CRC.
@@ -73,25 +94,29 @@ def encode_header(
         body += encode_metadata(metadata)
     body += _encode_table(sections)
     opening = MAGIC + bytes([VERSION, flags]) + varint(len(body) + CRC_BYTES)
-    header = opening + body
-    if len(header) + CRC_BYTES > MAX_HEADER_BYTES:
-        raise UsageError(f"a header of {len(header) + CRC_BYTES} bytes is over {MAX_HEADER_BYTES}; keep less metadata")
+    header = seal_header(opening + body)
+    if len(header) > MAX_HEADER_BYTES:
+        raise UsageError(f"a header of {len(header)} bytes is over {MAX_HEADER_BYTES}; keep less metadata")
+    return header
+
+
+def seal_header(header: bytes) -> bytes:
+    """``header`` with its CRC-32 behind it."""
     return header + zlib.crc32(header).to_bytes(CRC_BYTES, "little")
 
 
-def _encode_table(sections: tuple[Section, ...] | tuple[SectionEntry, ...]) -> bytes:
+def _encode_table(sections: Sequence[TableLine]) -> bytes:
     table = bytearray([len(sections)])
     before: tuple[int, ...] | None = None
     for section in sections:
-        num_chunks = len(section.chunks) if isinstance(section, Section) else section.num_chunks
         shared = (section.space, section.plane, section.codec, section.q)
         same = _SAME if shared == before else 0
         part, critical = section.part * _PART, section.critical * _CRITICAL
-        table.append(section.space | part | critical | same | (_CHUNKED if num_chunks > 1 else 0))
+        table.append(section.space | part | critical | same | (_CHUNKED if section.num_chunks > 1 else 0))
         if not same:
             table += bytes([section.plane, section.codec, section.q])
-        if num_chunks > 1:
-            table += varint(num_chunks)
+        if section.num_chunks > 1:
+            table += varint(section.num_chunks)
         table += varint(section.length)
         before = shared
     return bytes(table)

@@ -16,8 +16,9 @@ FILE_SPACE = 15
 MAX_SPACES = 15
 MAX_SECTIONS = 64
 MAX_SIDE_PX = 65535
-MAX_CHUNKS = 1 << 20
-MAX_CHUNK_BYTES = 1 << 25
+MAX_CHUNKS = 1 << 16
+"""Most chunks in one file, all sections together."""
+MAX_CHUNK_BYTES = 1 << 24
 CRC_BYTES = 4
 FILE_ID_BYTES = 4
 DIGEST_BYTES = 8
@@ -95,7 +96,7 @@ class Section:
         codec: who reads it, see CodecNumber.
         q: quality 0..255.
         critical: a reader that does not know the codec must refuse the file rather than skip the section.
-        chunks: at least one; each is coded by itself and at most 32 MiB long.
+        chunks: at least one; each is coded by itself and at most 16 MiB long.
 
     Raises:
         UsageError: a field is out of its bounds.
@@ -116,6 +117,11 @@ class Section:
             raise UsageError(f"a section with {len(self.chunks)} chunks cannot be written; use 1..{MAX_CHUNKS}")
         if max(map(len, self.chunks)) > MAX_CHUNK_BYTES:
             raise UsageError(f"a chunk may have {MAX_CHUNK_BYTES} bytes at most; cut the plane into more chunks")
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks in the section."""
+        return len(self.chunks)
 
     @property
     def payload_bytes(self) -> int:
@@ -245,6 +251,9 @@ def check_layout(
         raise UsageError(
             f"{len(spaces)} spaces and {len(sections)} sections are more than {MAX_SPACES} and {MAX_SECTIONS}"
         )
+    num_chunks = sum(section.num_chunks for section in sections)
+    if num_chunks > MAX_CHUNKS:
+        raise UsageError(f"{num_chunks} chunks are more than the {MAX_CHUNKS} a file may have; use larger tiles")
     if len({entry.name for entry in spaces}) != len(spaces):
         raise UsageError("a space is listed twice; list each once")
     seen: set[tuple[int, int, int]] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from types import TracebackType
 
 from smalto.bits.byte_source import ByteSource
@@ -81,7 +82,7 @@ class PacketReader:
     def __init__(self, source: ByteSource, limits: Limits | None = None) -> None:
         self._source = source
         self._window = (0, b"")
-        self._lengths: dict[int, tuple[int, ...]] = {}
+        self._ranges: dict[int, tuple[tuple[int, int], ...]] = {}
         try:
             self.header: Header = self._read_header(limits or Limits())
             if source.size is not None and source.size > self.header.file_bytes:
@@ -149,10 +150,10 @@ class PacketReader:
         """
         first, length = self.chunk_range(section, chunk)
         data = self._read(section, first, length + CRC_BYTES)
-        payload = data[:-CRC_BYTES]
+        payload = memoryview(data)[:-CRC_BYTES]
         if chunk_crc(self.header.file_id, section, chunk, payload) != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise self._damaged(f"the checksum of section {section}, chunk {chunk} does not hold")
-        return payload
+        return bytes(payload)
 
     def chunk_range(self, section: int, chunk: int) -> tuple[int, int]:
         """First byte in the file, and length in bytes, of a chunk's payload; its CRC follows it.
@@ -166,9 +167,7 @@ class PacketReader:
             raise UsageError(f"{self.name}: section {section} has no chunk {chunk}; it has {entry.num_chunks}")
         if entry.num_chunks == 1:
             return entry.offset, entry.payload_bytes
-        lengths = self._chunk_lengths(section)
-        first = entry.offset + CRC_BYTES * (entry.num_chunks + 1)
-        return first + sum(lengths[:chunk]) + CRC_BYTES * chunk, lengths[chunk]
+        return self._chunk_ranges(section)[chunk]
 
     def verify(self) -> PacketReport:
         """Check every checksum and the file's length, holding one chunk at a time; the header's held when it opened."""
@@ -200,8 +199,8 @@ class PacketReader:
         if error is not None:
             raise DamagedPacket(error)
 
-    def _chunk_lengths(self, section: int) -> tuple[int, ...]:
-        if section not in self._lengths:
+    def _chunk_ranges(self, section: int) -> tuple[tuple[int, int], ...]:
+        if section not in self._ranges:
             entry = self._entry(section)
             data = self._read(section, entry.offset, CRC_BYTES * (entry.num_chunks + 1))
             block, crc = data[:-CRC_BYTES], int.from_bytes(data[-CRC_BYTES:], "little")
@@ -210,8 +209,10 @@ class PacketReader:
             lengths = struct.unpack(f"<{entry.num_chunks}I", block)
             if sum(lengths) != entry.payload_bytes or max(lengths) > MAX_CHUNK_BYTES:
                 raise self._damaged(f"the chunk lengths of section {section} do not add up to its length")
-            self._lengths[section] = lengths
-        return self._lengths[section]
+            start = entry.offset + CRC_BYTES * (entry.num_chunks + 1)
+            firsts = accumulate((length + CRC_BYTES for length in lengths[:-1]), initial=start)
+            self._ranges[section] = tuple(zip(firsts, lengths, strict=True))
+        return self._ranges[section]
 
     def _entry(self, section: int) -> SectionEntry:
         if not 0 <= section < len(self.header.sections):
