@@ -1,0 +1,18 @@
+"""Codecs: planes to coded bytes and back. ``CODECS`` maps a name to a builder that imports inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _hyperprior() -> nn.Module:
+    from smalto.codecs.hyperprior import LITE, MeanScaleHyperprior
+
+    return MeanScaleHyperprior(LITE)
+
+
+CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": _hyperprior}

@@ -1,0 +1,63 @@
+"""From a trained codec to the standard: integer tables, shipped precision, quality levels placed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalto.bits.cdf import CdfTables, gaussian_tables, tables_from_pmfs
+from smalto.codecs.factorized import FactorizedPrior
+from smalto.codecs.hyperprior import INDEX_STEPS, LOG_STEP, NUM_LEVELS, MeanScaleHyperprior
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+
+_REACH = 255
+_TRIM = 2.0**-18
+
+
+def prior_tables(prior: FactorizedPrior, steps: tuple[int, ...]) -> CdfTables:
+    """Integer tables of a factorised prior, for each step width all channels.
+
+    Symbols further out than the probability 2^-18 on each side are left to the escape code.
+    """
+    entries = []
+    for step in steps:
+        for row in prior.pmf(float(step), _REACH).cpu().numpy():
+            likely = np.flatnonzero(row > _TRIM)
+            first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (_REACH, _REACH)
+            pmf = row[first : last + 1]
+            entries.append((first - _REACH, pmf, max(1.0 - float(pmf.sum()), 0.0)))
+    return tables_from_pmfs(entries)
+
+
+@torch.no_grad()
+def freeze(trained: MeanScaleHyperprior, positions: Tensor | None = None) -> FrozenHyperprior:
+    """The coding form of a trained hyperprior, every float rounded to half precision as it ships.
+
+    Args:
+        trained: weights to freeze.
+        positions: (256,) place of each quality level on the trained scale 0..255, rising; the identity by default.
+
+    Raises:
+        WeightsError: the scale path does not fit its integers.
+    """
+    q = torch.arange(NUM_LEVELS).float() if positions is None else positions.float()
+    device = next(trained.parameters()).device
+    config = trained.config
+    distinct = tuple(sorted(set(config.z_gains)))
+    codec = FrozenHyperprior(config, prior_tables(trained.prior, distinct), gaussian_tables()).to(device)
+    codec.analysis.load_state_dict(_shipped(trained.analysis.state_dict()))
+    codec.mean_path.load_state_dict(_shipped(trained.mean_path.state_dict()))
+    codec.scale_path = trained.scale_path.frozen()
+    gain = trained.gain(q.to(device))[:, :, 0, 0]
+    codec.gain.copy_(gain.half().float())  # type: ignore[operator]
+    codec.inverse_gain.copy_(trained.inverse_gain(q.to(device))[:, :, 0, 0].half().float())  # type: ignore[operator]
+    codec.index_offset.copy_(torch.floor(INDEX_STEPS * gain.log() / LOG_STEP + 0.5).to(torch.int16))  # type: ignore[operator]
+    z_gain = trained.z_gain(q.to(device))[:, 0, 0, 0].to(torch.int16)
+    codec.z_gain.copy_(z_gain)  # type: ignore[operator]
+    codec.z_level.copy_(torch.tensor([distinct.index(int(v)) for v in z_gain], dtype=torch.int16))  # type: ignore[operator]
+    return codec.eval()
+
+
+def _shipped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.half().float() for name, value in state.items()}

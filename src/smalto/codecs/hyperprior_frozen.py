@@ -1,0 +1,271 @@
+"""The mean-scale hyperprior as it codes: integer tables, integer scale path, real bytes.
+
+::
+
+    y ─► h_a ─► round(/ z gain) ─► z symbols ──► [rANS, z tables] ─────────────► hyper bytes
+    │                                 │ x z gain
+    │              ┌── scale path ◄───┤
+    │              ▼ + offset(q) >> 4 ▼ mean path
+    └─(- mu) x gain(q) ─► round ─► y symbols ──► [rANS, Gaussian table[index]] ─► main bytes, a chunk a tile
+
+Symbols of a chunk stand in the order row, column, channel. Legend as in ``hyperprior``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smalto.bits.cdf import CdfTables
+from smalto.bits.rans import decode, decode_many, encode, encode_many
+from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
+from smalto.codecs.scale_path import IntegerScalePath, scale_layers
+from smalto.errors import DamagedPacket, LimitExceeded, UsageError
+
+MAX_CHUNK_SYMBOLS = 1 << 22
+VALUE_LIMIT = 4096.0
+_HALO_CELLS = 2  # hyper cells that one cell of the scale or mean path can see beyond its own
+_HYPER_STRIDE = 4
+_TILES_AT_ONCE = 8  # tiles whose parameters are held in memory together
+
+
+@dataclass(frozen=True)
+class PlaneCode:
+    """A plane as coded bytes.
+
+    Args:
+        q: quality level 0..255.
+        hyper: the chunk of hyper-symbols.
+        main: chunks of main symbols, one a tile, row by row.
+    """
+
+    q: int
+    hyper: bytes
+    main: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of latent cells: rows top..bottom, columns left..right (ends excluded)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def tile_grid(height: int, width: int, side: int) -> Iterator[Tile]:
+    """Cut a plane of height x width cells into tiles of at most side x side, row by row."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield Tile(top, min(top + side, height), left, min(left + side, width))
+
+
+def _padded(y: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of 4."""
+    down, right = -y.shape[2] % _HYPER_STRIDE, -y.shape[3] % _HYPER_STRIDE
+    return F.pad(y, (0, right, 0, down), mode="replicate") if down or right else y
+
+
+def _to_symbols(x: Tensor) -> Tensor:
+    return torch.floor(x + 0.5).nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
+
+
+class FrozenHyperprior(nn.Module):
+    """A mean-scale hyperprior that writes and reads bytes.
+
+    The decode side (scale path, mean path, tables, offsets, inverse gains, z gains) is the standard; the encode side
+    (hyper-analysis, gains) may be replaced by any other.
+
+    Args:
+        config: layers.
+        z_tables: CDF tables of the hyper-symbols, number ``z_level * hyper_channels + channel``.
+        y_tables: CDF tables of the 64 scales.
+    """
+
+    def __init__(self, config: HyperpriorConfig, z_tables: CdfTables, y_tables: CdfTables) -> None:
+        super().__init__()
+        channels = config.latent_channels
+        self.config = config
+        self.z_tables, self.y_tables = z_tables, y_tables
+        self.analysis = HyperAnalysis(config)
+        self.mean_path = MeanPath(config)
+        self.scale_path = IntegerScalePath(scale_layers(config.hyper_channels, config.scale_widths, channels))
+        self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
+        self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
+        self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
+        self.register_buffer("z_gain", torch.ones(NUM_LEVELS, dtype=torch.int16))
+        self.register_buffer("z_level", torch.zeros(NUM_LEVELS, dtype=torch.int16))
+
+    # -- what both sides compute ------------------------------------------------------------------------------------
+
+    def _z_indexes(self, q: int, height: int, width: int) -> np.ndarray:
+        """Table number of every hyper-symbol in the order row, column, channel."""
+        channels = self.config.hyper_channels
+        first = int(self.z_level[q]) * channels  # type: ignore[index]
+        return np.tile(np.arange(first, first + channels, dtype=np.uint16), height * width)
+
+    @torch.no_grad()
+    def parameters_of(self, z: Tensor, q: int, tile: Tile) -> tuple[Tensor, Tensor]:
+        """Table index and mean of a tile's cells.
+
+        Args:
+            z: (1, Cz, hz, wz) hyper-symbols times z gain, float64.
+            q: quality level.
+            tile: in cells of y.
+
+        Returns:
+            index (M, h, w) uint8 and mean (1, M, h, w) float32.
+        """
+        rows = slice(max(tile.top // 4 - _HALO_CELLS, 0), min(-(-tile.bottom // 4) + _HALO_CELLS, z.shape[2]))
+        columns = slice(max(tile.left // 4 - _HALO_CELLS, 0), min(-(-tile.right // 4) + _HALO_CELLS, z.shape[3]))
+        window = z[:, :, rows, columns]
+        cells = (
+            slice(tile.top - 4 * rows.start, tile.bottom - 4 * rows.start),
+            slice(tile.left - 4 * columns.start, tile.right - 4 * columns.start),
+        )
+        sixteenths = self.scale_path(window)[0, :, cells[0], cells[1]].to(torch.int64)
+        shifted = (sixteenths + self.index_offset[q].long()[:, None, None]) // INDEX_STEPS  # type: ignore[index]
+        index = shifted.clamp(0, NUM_SCALES - 1).to(torch.uint8)
+        with torch.autocast(z.device.type, enabled=False):
+            mean = self.mean_path(window.float())[:, :, cells[0], cells[1]]
+        return index, mean
+
+    def _gains(self, q: int) -> tuple[Tensor, Tensor]:
+        return self.gain[q][None, :, None, None], self.inverse_gain[q][None, :, None, None]  # type: ignore[index]
+
+    def check_quality(self, q: int) -> None:
+        """Raise UsageError unless q is in 0..255."""
+        if not 0 <= q < NUM_LEVELS:
+            raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
+
+    # -- sender -----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def hyper_latent(self, y: Tensor) -> Tensor:
+        """z (1, Cz, ceil(h/4), ceil(w/4)) of y (1, M, h, w), before rounding: the same for every quality."""
+        return self.analysis(_padded(y))
+
+    @torch.no_grad()
+    def encode(self, y: Tensor, q: int, tile_cells: int = 64, z: Tensor | None = None) -> PlaneCode:
+        """Code one latent.
+
+        Args:
+            y: (1, M, h, w).
+            q: quality level 0..255.
+            tile_cells: side of the tiles; tile_cells^2 M may not exceed 2^22.
+            z: ``hyper_latent(y)`` when it is already known.
+
+        Raises:
+            UsageError: q or the tile is out of range.
+        """
+        self.check_quality(q)
+        if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
+            raise UsageError(f"a tile of {tile_cells} x {tile_cells} cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one")
+        z = self.hyper_latent(y) if z is None else z
+        step = int(self.z_gain[q])  # type: ignore[index]
+        z_symbols = _to_symbols(z / step)
+        hyper = encode(_flat(z_symbols[0]), self._z_indexes(q, z.shape[2], z.shape[3]), self.z_tables)
+        z_hat = z_symbols.double() * step
+        gain, _ = self._gains(q)
+        jobs = []
+        for tile in tile_grid(y.shape[2], y.shape[3], tile_cells):
+            index, mean = self.parameters_of(z_hat, q, tile)
+            part = y[:, :, tile.top : tile.bottom, tile.left : tile.right]
+            jobs.append((_flat(_to_symbols((part - mean) * gain)[0]), _flat(index)))
+        return PlaneCode(q, hyper, tuple(encode_many(jobs, self.y_tables)))
+
+    # -- receiver ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def decode(self, code: PlaneCode, height: int, width: int, tile_cells: int = 64) -> Tensor:
+        """The latent (1, M, height, width) in units of the space, float32.
+
+        Raises:
+            DamagedPacket: the number of chunks does not fit the size.
+            DecodeMismatch: a chunk does not end in the coder's first state.
+            LimitExceeded: the plane has more hyper-symbols than a chunk may have.
+        """
+        self.check_quality(code.q)
+        tiles = list(tile_grid(height, width, tile_cells))
+        if len(tiles) != len(code.main):
+            raise DamagedPacket(f"{len(code.main)} chunks where {width} x {height} cells need {len(tiles)}; the file is damaged")
+        z_hat = self.decode_hyper(code, height, width)
+        device = z_hat.device
+        y_hat = torch.empty(1, self.config.latent_channels, height, width, device=device)
+        _, inverse = self._gains(code.q)
+        for first in range(0, len(tiles), _TILES_AT_ONCE):
+            batch = tiles[first : first + _TILES_AT_ONCE]
+            parameters = [self.parameters_of(z_hat, code.q, tile) for tile in batch]
+            jobs = [(data, _flat(index)) for data, (index, _) in zip(code.main[first:], parameters, strict=False)]
+            for tile, symbols, (_, mean) in zip(batch, decode_many(jobs, self.y_tables), parameters, strict=True):
+                shape = (tile.bottom - tile.top, tile.right - tile.left, self.config.latent_channels)
+                values = torch.from_numpy(symbols.reshape(shape)).permute(2, 0, 1)[None].to(device).float()
+                y_hat[:, :, tile.top : tile.bottom, tile.left : tile.right] = mean + values * inverse
+        return y_hat.nan_to_num(0.0, VALUE_LIMIT, -VALUE_LIMIT).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+
+    def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
+        """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64."""
+        rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
+        channels = self.config.hyper_channels
+        if rows * columns * channels > MAX_CHUNK_SYMBOLS:
+            raise LimitExceeded(f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; it is too long and thin to read")
+        symbols = decode(code.hyper, self._z_indexes(code.q, rows, columns), self.z_tables)
+        z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
+        device = self.gain.device
+        return z.to(device).double() * int(self.z_gain[code.q])  # type: ignore[index]
+
+    # -- the standard -----------------------------------------------------------------------------------------------
+
+    def decode_arrays(self) -> Mapping[str, np.ndarray]:
+        """Every array of the decode side, by name: what the codec's digest is taken over."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, tensor in self.mean_path.state_dict().items():
+            arrays[f"mean_path.{name}"] = tensor.cpu().half().numpy()
+        weights, biases = self.scale_path.arrays()
+        for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            arrays[f"scale_path.weight{k}"] = weight.astype(np.int16)
+            arrays[f"scale_path.bias{k}"] = bias.astype(np.int32)
+        arrays["inverse_gain"] = self.inverse_gain.cpu().half().numpy()
+        for name in ("index_offset", "z_gain", "z_level"):
+            arrays[name] = getattr(self, name).cpu().numpy()
+        for prefix, tables in (("z_tables", self.z_tables), ("y_tables", self.y_tables)):
+            for name, array in tables.to_arrays().items():
+                arrays[f"{prefix}.{name}"] = array
+        return arrays
+
+    def encode_arrays(self) -> Mapping[str, np.ndarray]:
+        """Every array of the encode side, by name."""
+        arrays = {f"analysis.{name}": t.cpu().half().numpy() for name, t in self.analysis.state_dict().items()}
+        arrays["gain"] = self.gain.cpu().half().numpy()
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, config: HyperpriorConfig, arrays: Mapping[str, np.ndarray]) -> FrozenHyperprior:
+        """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
+
+        def under(prefix: str) -> dict[str, np.ndarray]:
+            return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
+
+        codec = cls(config, CdfTables.from_arrays(under("z_tables")), CdfTables.from_arrays(under("y_tables")))
+        codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("mean_path").items()})
+        codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("analysis").items()})
+        layers = range(len(codec.scale_path.layers))
+        codec.scale_path.load_integers(
+            [torch.from_numpy(arrays[f"scale_path.weight{k}"].astype(np.int64)) for k in layers],
+            [torch.from_numpy(arrays[f"scale_path.bias{k}"].astype(np.int64)) for k in layers],
+        )
+        for name in ("gain", "inverse_gain", "index_offset", "z_gain", "z_level"):
+            buffer: Tensor = getattr(codec, name)
+            buffer.copy_(torch.from_numpy(np.asarray(arrays[name])))
+        return codec.eval()
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    """(C, h, w) -> flat array in the order row, column, channel."""
+    return np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy()).reshape(-1)

@@ -1,0 +1,77 @@
+"""The multi-task codec, wired: one encoder, one hyperprior, the frozen decoder, and heads on the same latent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import nn
+
+from smalto.codecs.hyperprior import LITE as LITE_CODEC
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+from smalto.encoders.hific import LITE as LITE_ENCODER
+from smalto.encoders.hific import Encoder
+from smalto.heads.image import LITE as LITE_DECODER
+from smalto.heads.image import Decoder
+from smalto.heads.super_resolve import LITE as LITE_SUPER
+from smalto.heads.super_resolve import SuperResolver
+from smalto.systems.engine import Engine
+from smalto.systems.system import Parts, System
+from smalto.types import LatentSpec, PlaneSpec
+from smalto.weights import system_record
+from smalto.weights.store import DIGEST_BYTES, digest, read_installed
+
+LITE_NAME = "lite-0"
+LITE_SPEC = LatentSpec(LITE_NAME, (PlaneSpec("y", "grid", LITE_ENCODER.latent_channels, LITE_ENCODER.stride),))
+
+
+def shipped_arrays(network: nn.Module) -> dict[str, np.ndarray]:
+    """A network's tensors as they ship: half precision."""
+    return {name: tensor.detach().cpu().half().numpy() for name, tensor in network.state_dict().items()}
+
+
+def load_shipped(network: nn.Module, arrays: Mapping[str, np.ndarray]) -> nn.Module:
+    """Fill a network from arrays as they ship; every tensor must be there."""
+    network.load_state_dict({name: torch.from_numpy(array).float() for name, array in arrays.items()})
+    return network
+
+
+def decoder_digest(decoder: Decoder) -> bytes:
+    """The 8 bytes that name a frozen decoder in files."""
+    return digest(shipped_arrays(decoder), json.dumps(asdict(decoder.config), sort_keys=True))[:DIGEST_BYTES]
+
+
+def codec_digest(codec: FrozenHyperprior) -> bytes:
+    """The 8 bytes that name a codec's decode side in files."""
+    return digest(codec.decode_arrays(), json.dumps(asdict(codec.config), sort_keys=True))[:DIGEST_BYTES]
+
+
+def lite_parts(encoder: Encoder, codec: FrozenHyperprior, decoder: Decoder, upscale: SuperResolver | None) -> Parts:
+    """Parts of a lite system from its networks, digests computed from them."""
+    heads: dict[str, nn.Module] = {"reconstruct": decoder}
+    if upscale is not None:
+        heads["upscale"] = upscale
+    return Parts(LITE_SPEC, {"base": encoder}, codec, heads, decoder_digest(decoder), codec_digest(codec))
+
+
+def load_lite(device: str = "cpu", dtype: torch.dtype | None = None) -> System:
+    """The lite system with the installed weights."""
+    record = system_record(LITE_NAME)
+    arrays = read_installed(record.files["codec"])
+
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
+
+    with torch.device("cpu"):
+        encoder, decoder = Encoder(LITE_ENCODER), Decoder(LITE_DECODER)
+        load_shipped(encoder, under("encoder"))
+        load_shipped(decoder, under("decoder"))
+        codec = FrozenHyperprior.from_arrays(LITE_CODEC, under("codec"))
+        upscale = None
+        if "upscale" in record.files:
+            upscale = SuperResolver(LITE_SUPER)
+            load_shipped(upscale, read_installed(record.files["upscale"]))
+    return System(LITE_NAME, lite_parts(encoder, codec, decoder, upscale), Engine.on(device, dtype))

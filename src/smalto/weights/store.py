@@ -1,0 +1,81 @@
+"""Reading and writing weight files, and the digests that fix a space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from smalto.errors import WeightsError
+from smalto.files import replace_file
+from smalto.weights.index import WeightFile, weights_folder
+
+DIGEST_BYTES = 8
+
+
+def digest(arrays: Mapping[str, np.ndarray], configuration: str) -> bytes:
+    """SHA-256 over arrays as shipped and a configuration.
+
+    For each array in order of name: the name, dtype (NumPy's, little endian) and shape as text, each ended by a zero
+    byte, then the values; then the configuration.
+
+    Args:
+        arrays: name -> array.
+        configuration: canonical text of the layers' settings.
+
+    Returns:
+        32 bytes; files carry the first 8.
+    """
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        for text in (name, little.dtype.str.lstrip("<|"), "x".join(map(str, array.shape))):
+            state.update(text.encode() + b"\0")
+        state.update(little.tobytes())
+    state.update(configuration.encode())
+    return state.digest()
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Every array of a safetensors file.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(Path(path).read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{path}: weights are missing ({error.strerror}); reinstall smalto or name another file") from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: not a healthy safetensors file ({error}); fetch it again") from error
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
+    """Write a safetensors file atomically; returns its SHA-256, hexadecimal."""
+    from safetensors.numpy import save
+
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
+    replace_file(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_installed(entry: WeightFile) -> dict[str, np.ndarray]:
+    """Every array of an installed weight file, after checking its SHA-256.
+
+    Raises:
+        WeightsError: the file is missing, or is not the one on record.
+    """
+    path = weights_folder() / entry.name
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: weights are missing ({error.strerror}); reinstall smalto") from error
+    if found != entry.sha256:
+        raise WeightsError(f"{path}: SHA-256 is {found[:16]}..., on record is {entry.sha256[:16]}...; reinstall smalto")
+    return read_arrays(path)
