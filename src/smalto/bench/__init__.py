@@ -1,0 +1,1 @@
+"""Measurements and demonstrations: ours beside peers, results with the command and machine that made them."""
