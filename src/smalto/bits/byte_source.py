@@ -152,7 +152,7 @@ class HttpSource:
             length = max(min(length, self.size - offset), 0)
         if self._whole is not None:
             return self._whole.read(offset, length)
-        if offset + length <= len(self._head):
+        if length == 0 or offset + length <= len(self._head):
             return self._head[offset : offset + length]
         return self._request(offset, length)
 
@@ -173,15 +173,15 @@ class HttpSource:
                 return self._answer(response, offset, length)
         except HTTPError as error:
             with error:
-                if error.code == 416 and offset == 0:
-                    self.size = 0
+                if error.code == 416 and (offset == 0 or self.size is None):
+                    self.size = 0 if offset == 0 else None
                     return b""
             raise SmaltoError(
                 f"{self.name}: the server answers {error.code} {error.reason}; check the address"
             ) from error
+        except SmaltoError:
+            raise
         except (URLError, OSError, HTTPException, ValueError) as error:
-            if isinstance(error, SmaltoError):
-                raise
             reason = getattr(error, "reason", None) or error
             raise SmaltoError(
                 f"{self.name}: cannot be fetched ({reason}); check the address and the network"
@@ -257,9 +257,9 @@ def _open_path(path: str | Path) -> FileSource:
             return FileSource(stream, str(path), owned=True)
         with stream:
             return spool(stream, str(path))
+    except SmaltoError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, SmaltoError):
-            raise
         reason = getattr(error, "strerror", None) or error
         raise SmaltoError(f"{path}: cannot be opened ({reason}); check the path") from error
 

@@ -162,7 +162,7 @@ def parse_header(data: bytes, name: str, limits: Limits | None = None) -> Header
     length = header_length(data[:PREAMBLE_BYTES], name)
     if len(data) < length:
         raise DamagedPacket(
-            f"{name}: bytes {len(data)}..{length} of the header are missing; fetch the whole file again"
+            f"{name}: bytes {len(data)}-{length - 1} of the header are missing, the file is cut short; fetch it again"
         )
     data = data[:length]
     if zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
