@@ -90,6 +90,18 @@ def test_only_what_is_asked_for_is_read() -> None:
     assert source.reads[3:] == [(packet.header.sections[0].offset, 9004)]
 
 
+def test_many_chunks_are_fetched_together() -> None:
+    chunks = tuple(bytes([index]) * 90_000 for index in range(250))
+    packet = Packet(height=1000, width=1000, spaces=(LITE,), sections=(section(chunks=chunks),))
+    source = CountingSource(packet.to_bytes())
+    reader = PacketReader(source)
+    assert reader.section(0) == packet.sections[0]
+    assert len(source.reads) == 3
+    assert max(length for _, length in source.reads) == 1 << 24
+    assert reader.verify().healthy
+    assert len(source.reads) <= 6
+
+
 def test_a_whole_small_file_is_read_at_once() -> None:
     source = CountingSource(TILES.to_bytes())
     assert Packet.read(PacketReader(source)) == TILES

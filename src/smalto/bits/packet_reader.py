@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from types import TracebackType
@@ -14,7 +15,7 @@ from smalto.errors import DamagedPacket, PacketError, UsageError
 
 _FIRST_READ_BYTES = 4096
 _WINDOW_BYTES = 1 << 24
-"""Sections and files up to this long are fetched in one read."""
+"""At most this much is fetched ahead in one read."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,7 @@ class PacketReader:
         """
         entry = self._entry(section)
         self._require(section, entry.offset, entry.length)
-        if entry.length <= _WINDOW_BYTES:
-            self._fetch(entry.offset, entry.length)
-        chunks = tuple(self.chunk(section, number) for number in range(entry.num_chunks))
+        chunks = tuple(self._chunks_in_order(section))
         return Section(entry.space, entry.plane, entry.part, entry.codec, entry.q, entry.critical, chunks)
 
     def sections(self) -> tuple[Section, ...]:
@@ -137,8 +136,9 @@ class PacketReader:
         Raises:
             DamagedPacket: bytes are missing, or a checksum does not hold.
         """
-        if self.file_bytes <= _WINDOW_BYTES:
-            self._fetch(self.header.header_bytes, self.file_bytes - self.header.header_bytes)
+        body_bytes = self.file_bytes - self.header.header_bytes
+        if body_bytes <= _WINDOW_BYTES:
+            self._fetch(self.header.header_bytes, body_bytes, self.file_bytes)
         return tuple(self.section(number) for number in range(len(self.header.sections)))
 
     def chunk(self, section: int, chunk: int) -> bytes:
@@ -177,10 +177,20 @@ class PacketReader:
         )
         return PacketReport(self.name, self.file_bytes, reports, self._length_error())
 
+    def _chunks_in_order(self, section: int) -> Iterator[bytes]:
+        """Every chunk, with the bytes after it fetched along, up to 16 MiB at a time."""
+        entry = self._entry(section)
+        if entry.num_chunks > 1:
+            self._fetch(entry.offset, CRC_BYTES * (entry.num_chunks + 1), entry.end)
+        for number in range(entry.num_chunks):
+            first, length = self.chunk_range(section, number)
+            self._fetch(first, length + CRC_BYTES, entry.end)
+            yield self.chunk(section, number)
+
     def _section_error(self, section: int) -> str | None:
         try:
-            for number in range(self._entry(section).num_chunks):
-                self.chunk(section, number)
+            for _ in self._chunks_in_order(section):
+                pass
         except PacketError as error:
             return str(error)
         return None
@@ -232,17 +242,22 @@ class PacketReader:
         if size is not None and first + length > size:
             raise DamagedPacket(f"{self.name}: section {section}: {self._missing(max(first, size), first + length)}")
 
-    def _fetch(self, first: int, length: int) -> bytes:
+    def _fetch(self, first: int, length: int, end: int) -> None:
+        """Hold at least ``length`` bytes from ``first`` on, and more towards ``end`` while they fit in the window."""
+        if not self._holds(first, length):
+            self._window = (0, b"")
+            self._window = (first, self._source.read(first, max(length, min(end - first, _WINDOW_BYTES))))
+
+    def _holds(self, first: int, length: int) -> bool:
         start, data = self._window
-        if first < start or first + length > start + len(data):
-            start, data = self._window = (first, self._source.read(first, length))
-        return data[first - start : first - start + length]
+        return start <= first and first + length <= start + len(data)
 
     def _read(self, section: int, first: int, length: int) -> bytes:
         self._require(section, first, length)
-        start, data = self._window
-        inside = start <= first and first + length <= start + len(data)
-        data = data[first - start : first - start + length] if inside else self._source.read(first, length)
+        if self._holds(first, length):
+            start, data = self._window
+            return data[first - start : first - start + length]
+        data = self._source.read(first, length)
         if len(data) < length:
             missing = self._missing(first + len(data), first + length)
             raise DamagedPacket(f"{self.name}: section {section}: {missing}")
