@@ -65,7 +65,7 @@ EXAMPLES = {
 }
 
 _KEYS = st.from_regex(r"[a-z][a-z0-9._-]{0,20}", fullmatch=True) | st.sampled_from(("encoder", "grey", "#20", "#63"))
-_TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=40)
+_TEXT = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), max_size=40)
 _VALUES = st.integers(-MAX_INT, MAX_INT) | _TEXT | st.binary(max_size=40)
 metadata = st.dictionaries(_KEYS, _VALUES, max_size=8)
 

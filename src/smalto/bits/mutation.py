@@ -225,7 +225,7 @@ def _field(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     if how == 6 and packet.spaces:
         packet.spaces = (replace(packet.spaces[0], codec_digest=rng.randbytes(8)), *packet.spaces[1:])
     elif how == 7 or not packet.sections:
-        packet.metadata["encoder"] = rng.choice(("", "x" * 20000, "\u202e", "nobody"))
+        packet.metadata["encoder"] = rng.choice(("", "x" * 20000, "\u00e9", "nobody"))
     else:
         section = rng.choice(packet.sections)
         if how == 0:

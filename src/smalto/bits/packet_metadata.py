@@ -22,7 +22,8 @@ channel. software: str, the program that wrote the file. pad: bytes, ignored; ma
 _KEY_OF_CODE = {code: key for key, code in WELL_KNOWN_KEYS.items()}
 _KEY = re.compile(r"[a-z][a-z0-9._-]{0,62}", re.ASCII)
 _NUMBERED_KEY = re.compile(r"#(?:[1-9]|[1-5][0-9]|6[0-3])", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""C0, C1, line separators and direction overrides: what could forge a line on a terminal."""
 _INT, _STR, _BYTES = 0, 1, 2
 
 
