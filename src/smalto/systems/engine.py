@@ -74,7 +74,9 @@ class Engine:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
     @torch.inference_mode()
-    def run(self, network: Callable[[Tensor], Tensor], x: Tensor, window: int, halo: int, ratio: tuple[int, int]) -> Tensor:
+    def run(
+        self, network: Callable[[Tensor], Tensor], x: Tensor, window: int, halo: int, ratio: tuple[int, int]
+    ) -> Tensor:
         """Apply a convolutional network, in windows when the input is larger than one.
 
         Args:

@@ -12,6 +12,7 @@ from torch import nn
 
 from smalto.codecs.hyperprior import LITE as LITE_CODEC
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+from smalto.data.photographs import MAX_PIXELS
 from smalto.encoders.hific import LITE as LITE_ENCODER
 from smalto.encoders.hific import Encoder
 from smalto.heads.image import LITE as LITE_DECODER
@@ -57,7 +58,7 @@ def lite_parts(encoder: Encoder, codec: FrozenHyperprior, decoder: Decoder, upsc
     return Parts(LITE_SPEC, {"base": encoder}, codec, heads, decoder_digest(decoder), codec_digest(codec))
 
 
-def load_lite(device: str = "cpu", dtype: torch.dtype | None = None) -> System:
+def load_lite(device: str = "cpu", dtype: torch.dtype | None = None, max_pixels: int = MAX_PIXELS) -> System:
     """The lite system with the installed weights."""
     record = system_record(LITE_NAME)
     arrays = read_installed(record.files["codec"])
@@ -74,4 +75,4 @@ def load_lite(device: str = "cpu", dtype: torch.dtype | None = None) -> System:
         if "upscale" in record.files:
             upscale = SuperResolver(LITE_SUPER)
             load_shipped(upscale, read_installed(record.files["upscale"]))
-    return System(LITE_NAME, lite_parts(encoder, codec, decoder, upscale), Engine.on(device, dtype))
+    return System(LITE_NAME, lite_parts(encoder, codec, decoder, upscale), Engine.on(device, dtype), max_pixels)

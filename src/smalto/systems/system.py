@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smalto.bits.packet import FILE_SPACE, PART_HYPER, PART_MAIN, CodecNumber, Packet, Section, SpaceEntry
+from smalto.bits.packet import FILE_SPACE, PART_HYPER, PART_MAIN, CodecNumber, Limits, Packet, Section, SpaceEntry
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
 from smalto.codecs.lossless import decode_plane, encode_plane
-from smalto.data.photographs import as_image, image_tensor, tensor_image
-from smalto.errors import DamagedPacket, MissingSpace, UsageError
+from smalto.data.photographs import MAX_PIXELS, MAX_SIDE_PX, as_image, image_tensor, tensor_image
+from smalto.errors import DamagedPacket, LimitExceeded, MissingSpace, UsageError
 from smalto.systems.engine import Engine, StageTimes, pad_to_multiple
 from smalto.types import Image, Latent, LatentSpec
 
@@ -79,15 +80,17 @@ class System:
         name: as ``smalto systems`` lists it.
         parts: networks and digests.
         engine: where and how they run.
+        max_pixels: largest picture, height x width, that is read from a file.
 
     Raises:
         UsageError: the parts do not fit each other.
     """
 
-    def __init__(self, name: str, parts: Parts, engine: Engine) -> None:
+    def __init__(self, name: str, parts: Parts, engine: Engine, max_pixels: int = MAX_PIXELS) -> None:
         self.name = name
         self.parts = parts
         self.engine = engine
+        self.max_pixels = max_pixels
         self.plane = parts.spec.plane(_PLANE)
         if not parts.encoders or "reconstruct" not in parts.heads:
             raise UsageError(f"system {name}: needs an encoder and a head called 'reconstruct'")
@@ -163,16 +166,22 @@ class System:
 
         Raises:
             MissingSpace: the packet was written for another space or another decoder.
-            PacketError: its bytes are damaged.
+            PacketError: its bytes are damaged, or it holds more than ``max_pixels``.
         """
         times = stages or StageTimes()
-        packet = Packet.from_bytes(packet) if isinstance(packet, bytes) else packet
+        packet = self._packet(packet) if isinstance(packet, bytes) else packet
+        if packet.height * packet.width > self.max_pixels:
+            raise LimitExceeded(
+                f"{packet.width} x {packet.height} pixels exceed the limit, {self.max_pixels}; raise max_pixels"
+            )
         space = self._find_space(packet)
         hyper, main = packet.find(space, 0, PART_HYPER), packet.find(space, 0, PART_MAIN)
         if hyper is None or main is None or len(hyper.chunks) != 1 or hyper.q != main.q:
             raise DamagedPacket(f"the sections of space {self.parts.spec.space} are not whole; the file is damaged")
         if main.codec != CodecNumber.HYPERPRIOR or hyper.codec != CodecNumber.HYPERPRIOR:
-            raise DamagedPacket(f"codec {main.codec} is not the one of space {self.parts.spec.space}; the file is damaged")
+            raise DamagedPacket(
+                f"codec {main.codec} is not the one of space {self.parts.spec.space}; the file is damaged"
+            )
         tile = packet.metadata.get("tile", TILE_PX)
         if not isinstance(tile, int) or tile % _TILE_UNIT_PX or not _TILE_UNIT_PX <= tile <= MAX_TILE_PX:
             raise DamagedPacket(f"tile size {tile!r} is out of range; the file is damaged")
@@ -183,12 +192,16 @@ class System:
             y = self.parts.codec.decode(code, rows, columns, tile // stride)
         return Latent(self.parts.spec, {_PLANE: y}, packet.height, packet.width)
 
+    def _packet(self, data: bytes) -> Packet:
+        return Packet.from_bytes(data, Limits(max_pixels=self.max_pixels))
+
     def _find_space(self, packet: Packet) -> int:
         wanted = SpaceEntry(self.parts.spec.space, self.parts.decoder_digest, self.parts.codec_digest)
         for number, entry in enumerate(packet.spaces):
             if entry == wanted:
                 return number
-        held = ", ".join(f"{s.name} ({s.decoder_digest.hex()}, {s.codec_digest.hex()})" for s in packet.spaces) or "no space"
+        shown = [f"{s.name} ({s.decoder_digest.hex()}, {s.codec_digest.hex()})" for s in packet.spaces[:3]]
+        held = ", ".join(shown + ["..."] * (len(packet.spaces) > 3)) or "no space"
         raise MissingSpace(
             f"the file holds {held}; system {self.name} reads {wanted.name} "
             f"({wanted.decoder_digest.hex()}, {wanted.codec_digest.hex()}): install the weights with these digests"
@@ -205,46 +218,62 @@ class System:
     ) -> Image | list[Image]:
         """Answer one task or several from a packet or a latent; the packet is decoded once.
 
+        Everything that is coded is decoded and found whole before the first picture is made.
+
         Raises:
             UsageError: the system has no head for a task.
+            PacketError: the packet is damaged, or an answer would exceed 8192 pixels a side or 2^26 in all.
         """
         tasks = [task] if isinstance(task, str) else list(task)
         for name in tasks:
             if name not in self.parts.heads:
                 raise UsageError(f"system {self.name} has no task {name!r}; it answers {', '.join(self.parts.heads)}")
-        source = Packet.from_bytes(source) if isinstance(source, bytes) else source
+        source = self._packet(source) if isinstance(source, bytes) else source
+        for name in tasks:
+            self._check_answer(name, source.height, source.width)
         latent = self.latent(source, stages) if isinstance(source, Packet) else source
         if latent.spec != self.parts.spec:
-            raise UsageError(f"the latent is of space {latent.spec.space}, system {self.name} reads {self.parts.spec.space}")
+            own = self.parts.spec.space
+            raise UsageError(f"the latent is of space {latent.spec.space}, system {self.name} reads {own}")
         packet = source if isinstance(source, Packet) else None
-        answers = [self._picture(name, latent, packet, stages or StageTimes()) for name in tasks]
+        grey = packet is not None and packet.metadata.get("grey") == 1
+        alpha = None if packet is None else _alpha_of(packet)
+        answers = [self._picture(name, latent, grey, alpha, stages or StageTimes()) for name in tasks]
         return answers[0] if isinstance(task, str) else answers
 
-    def _picture(self, task: str, latent: Latent, packet: Packet | None, stages: StageTimes) -> Image:
+    def _check_answer(self, task: str, height: int, width: int) -> None:
+        """Raise LimitExceeded when a task's picture would be larger than pictures may be."""
+        head: PictureHead = self.parts.heads[task]  # type: ignore[assignment]
+        height, width = height * head.scale, width * head.scale
+        if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+            raise LimitExceeded(
+                f"{task}: a picture of {width} x {height} pixels is over the limit, {MAX_SIDE_PX} a side "
+                f"and {MAX_PIXELS} in all; ask for the latent, or for a task of smaller answers"
+            )
+
+    def _picture(self, task: str, latent: Latent, grey: bool, alpha: np.ndarray | None, stages: StageTimes) -> Image:
         head: PictureHead = self.parts.heads[task]  # type: ignore[assignment]
         stride, scale = self.plane.stride, head.scale
         with stages.measure(task):
             window = self.engine.window_px // (stride * scale)
             x = self.engine.run(head, latent.planes[_PLANE], window, head.halo_cells, (stride * scale, 1))
             x = x[:, :, : latent.height * scale, : latent.width * scale].nan_to_num(0.5, 1.0, 0.0)
-            grey = packet is not None and packet.metadata.get("grey") == 1
-            alpha = None if packet is None else _alpha_of(packet)
             picture = tensor_image(x, grey=grey, alpha=alpha if scale == 1 else None)
         if alpha is None or scale == 1:
             return picture
         return Image(picture.pixels, _enlarged(alpha, scale), grey, picture.source)
 
 
-def _alpha_of(packet: Packet):  # type: ignore[no-untyped-def]  # (H, W) uint8 or None
+def _alpha_of(packet: Packet) -> np.ndarray | None:
+    """(H, W) uint8 opacity, or None."""
     section = packet.find(FILE_SPACE, 0, PART_MAIN)
     if section is None or section.codec != CodecNumber.LOSSLESS:
         return None
     return decode_plane(section.chunks, packet.height, packet.width)
 
 
-def _enlarged(alpha, scale: int):  # type: ignore[no-untyped-def]
+def _enlarged(alpha: np.ndarray, scale: int) -> np.ndarray:
     """(H, W) uint8 -> (scale H, scale W), bicubic."""
-    import numpy as np
     from PIL import Image as Pil
 
     height, width = alpha.shape
