@@ -46,11 +46,12 @@ class EncodeTables(NamedTuple):
 
 
 class DecodeTables(NamedTuple):
-    """What the decoder's kernel reads; each table's first slots end with a sentinel of 65536."""
+    """What the decoder's kernel reads; entry e of table k is row ``base[k] + e``, behind its escape a row of 65536."""
 
-    geometry: NDArray[np.int32]  # (K * 4,) low, size, base and zero of each table
+    low: NDArray[np.int32]  # (K,)
+    bias: NDArray[np.int64]  # (K,) base - low: row minus symbol
     first: NDArray[np.uint32]  # (E + K,) first slot of each entry
-    coarse: NDArray[np.uint16]  # (K * 256,) entry that holds slot 256 * j
+    coarse: NDArray[np.int32]  # (K * 256,) row of the entry that holds slot 256 * j
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,8 @@ class CdfTables:
         frequency = np.ones(len(rows) + self.num_tables, np.uint64)
         frequency[rows] = self.frequency
         packed = (self._first_slots().astype(np.uint64) << np.uint64(32)) | frequency
-        return EncodeTables(self._geometry(), packed)
+        geometry = np.stack([self.low, self.size, self.base, np.zeros_like(self.base)], axis=1).ravel()
+        return EncodeTables(geometry, packed)
 
     @functools.cached_property
     def for_decoding(self) -> DecodeTables:
@@ -141,13 +143,8 @@ class CdfTables:
         ascending = first[self._rows()] + np.repeat(start, self.size + 1)  # (E,) one rising line over all tables
         slots = start[:, None] + np.arange(0, TOTAL, 1 << COARSE_BITS)  # (K, 256)
         entry = np.searchsorted(ascending, slots.ravel(), side="right") - 1
-        first_entry = np.repeat(self.base.astype(np.int64) - np.arange(self.num_tables), slots.shape[1])
-        coarse = (entry - first_entry).astype(np.uint16)
-        return DecodeTables(self._geometry(), first, coarse)
-
-    def _geometry(self) -> NDArray[np.int32]:
-        """(K * 4,) low, size, base and zero of each table side by side."""
-        return np.stack([self.low, self.size, self.base, np.zeros_like(self.base)], axis=1).ravel()
+        coarse = entry + np.repeat(np.arange(self.num_tables), slots.shape[1])  # a sentinel row behind every table
+        return DecodeTables(self.low, self.base.astype(np.int64) - self.low, first, coarse.astype(np.int32))
 
     def _rows(self) -> NDArray[np.int64]:
         """(E,) row of every entry, sentinels left out."""

@@ -284,7 +284,7 @@ def _pull_all(states: States, words: Words, indexes: np.ndarray, tables: DecodeT
 
     At most four words are read between two looks at the limit, so no read leaves the padding.
     """
-    geometry, first, coarse = tables.geometry, tables.first, tables.coarse
+    low, bias, first, coarse = tables.low, tables.bias, tables.first, tables.coarse
     position = 0
     limit = len(words) - PADDING_WORDS
     single = len(states) == 1
@@ -293,25 +293,24 @@ def _pull_all(states: States, words: Words, indexes: np.ndarray, tables: DecodeT
         second, third, last = states[1], states[2], states[3]
     for i in range(len(symbols)):
         index = np.int64(indexes[i])
-        table = np.uint64(4 * index)
-        base = np.int64(geometry[table + np.uint64(2)])
         slot = state & 0xFFFF
-        row = base + np.int64(coarse[np.uint64(index << 8 | slot >> 8)])
-        while np.int64(first[np.uint64(row + 1)]) <= slot:
-            row += 1
-        start = np.int64(first[np.uint64(row)])
-        state = (np.int64(first[np.uint64(row + 1)]) - start) * (state >> 16) + slot - start
+        row = np.uint64(coarse[np.uint64(index << 8 | slot >> 8)])
+        end = np.int64(first[row + np.uint64(1)])
+        while end <= slot:
+            row += np.uint64(1)
+            end = np.int64(first[row + np.uint64(1)])
+        start = np.int64(first[row])
+        state = (end - start) * (state >> 16) + slot - start
         empty = state < LOWER
         state = state << 16 | np.int64(words[np.uint64(position)]) if empty else state
         position += empty
-        entry = row - base
-        symbol = np.int64(geometry[table]) + entry
-        if entry == np.int64(geometry[table + np.uint64(1)]):
+        symbol = np.int64(row) - bias[np.uint64(index)]
+        if end == TOTAL:  # only the escape, the last entry, ends there
             ahead = np.int64(words[position]) | np.int64(words[position + 1]) << 16
             ahead |= np.int64(words[position + 2]) << 32
             side, distance, state, count = _pull_escape(state, ahead)
             position += count
-            symbol = symbol - 1 + distance if side else symbol - entry - distance
+            symbol = symbol - 1 + distance if side else np.int64(low[index]) - distance
             if symbol < INT32_MIN or symbol > INT32_MAX:
                 return limit + 1
         symbols[i] = symbol
