@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,6 +89,25 @@ def test_a_short_interleaved_stream_is_filled_up(monkeypatch: pytest.MonkeyPatch
         rans, "_encode_lanes", lambda s, i, t, lanes: original(s, i, t, lanes).ljust(4096 if lanes == 1 else 0, b"\1")
     )
     assert encode(symbols, indexes, tables) == filled
+
+
+def test_the_format_page_s_example() -> None:
+    """The bytes of docs/format-coder.md's example, which every later version must read."""
+    page = (Path(__file__).parents[2] / "docs" / "format-coder.md").read_text()
+    stream = bytes.fromhex("".join(re.findall(r"^((?:[0-9a-f]{2} )+)   +(?:head|word)", page, flags=re.MULTILINE)))
+    tables = CdfTables(np.array([-1, 5]), np.array([3, 1]), np.array([16384, 32768, 8192, 8192, 65535, 1]))
+    symbols, indexes = [0, 5, 1, -3, 0, 70000], [0, 1, 0, 0, 0, 1]
+    assert stream == bytes.fromhex("16858fff0b6b850000")
+    assert decode(stream, indexes, tables).tolist() == symbols
+    assert encode(symbols, indexes, tables) == stream
+
+
+def test_an_interleaved_stream_keeps_its_bytes() -> None:
+    k = np.arange(6000)
+    symbols, indexes = ((k * k * 7919 + k * 104729) % 2001 - 1000) // (1 + k % 37), 63 - k % 37
+    stream = encode(symbols, indexes, gaussian_tables())
+    assert len(stream) == 6566
+    assert hashlib.sha256(stream).hexdigest() == "8c8534873d4ab0c5628810d3fed0d7a3c87f65720fcec319eab4d1e711449d0e"
 
 
 def test_no_symbols() -> None:
