@@ -48,14 +48,14 @@ decode-exact: $(DEV) ## bit-exactness of decoding across threads, batches, layou
 	$(BIN)/python -m pytest -m exact tests/exact
 
 fuzz: $(DEV) ## 100,000 mutated files through info, verify, decode and the Python interface
-	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m smalto.bench.fuzz
 
 lint: $(DEV) ## formatting and lint
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 
 types: $(DEV) ## static types
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: $(DEV) ## the import contract
 	$(BIN)/lint-imports

@@ -15,7 +15,7 @@ from smalto.cli import app
 from smalto.errors import DamagedPacket, MissingSpace, SmaltoError, UsageError
 from tests.cli.conftest import Outcome
 
-COMMANDS = ("demo", "encode", "decode", "run", "info", "verify", "systems")
+COMMANDS = ("demo", "encode", "decode", "run", "info", "verify", "systems", "train", "bench")
 HEAVY = ("numpy", "numba", "torch", "PIL", "rich")
 
 

@@ -15,6 +15,7 @@ from smalto.data.photographs import read_image
 from smalto.files import replace_file
 from smalto.measure.classical import JPEG, WEBP, ClassicalCodec, EncodedPicture
 from smalto.measure.psnr import psnr_db
+from smalto.types import Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -78,6 +79,12 @@ class Demonstration:
     def bits_per_pixel(self) -> float:
         """Of the whole file."""
         return 8 * self.num_bytes / (self.height * self.width)
+
+
+def warm_up(system: System) -> None:
+    """Encode and answer once on a small grey picture, so that later times hold no compilation."""
+    grey = Image(np.full((64, 64, 3), 128, np.uint8))
+    system.run(list(system.parts.heads), system.encode(grey))
 
 
 def demonstrate(system: System, picture: Path, folder: Path, quality: str | float) -> Demonstration:

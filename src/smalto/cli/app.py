@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from smalto import __version__
+from smalto.cli.bench import bench
 from smalto.cli.decode import decode
 from smalto.cli.demo import demo
 from smalto.cli.encode import encode
@@ -23,6 +24,7 @@ from smalto.cli.process import prepare_process
 from smalto.cli.progress import Reporter
 from smalto.cli.run import run
 from smalto.cli.systems import systems
+from smalto.cli.train import train
 from smalto.cli.verify import verify
 from smalto.errors import SmaltoError, UsageError
 
@@ -38,8 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, encode, decode, run, info, verify, systems):
+for command in (demo, encode, decode, run, info, verify, systems, train):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(wanted: bool) -> None:
@@ -120,8 +123,8 @@ def _split_flags(arguments: Sequence[str]) -> tuple[set[str], list[str]]:
 
 def _usage_message(error: TyperException, first: str) -> str:
     message = error.format_message().rstrip(".")
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    page = f"smalto {first} --help" if first in names else "smalto --help"
+    names = [command.callback.__name__ for command in app.registered_commands if command.callback]
+    page = f"smalto {first} --help" if first in (*names, "bench") else "smalto --help"
     return f"{message[:1].lower()}{message[1:]}; see {page}"
 
 

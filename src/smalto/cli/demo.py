@@ -42,10 +42,11 @@ def demo(
     reporter: Reporter = context.obj
 
     from smalto import load
-    from smalto.bench.demonstration import demonstrate
+    from smalto.bench.demonstration import demonstrate, warm_up
     from smalto.bench.report import write_report
 
     loaded = load(system, device=device)
+    warm_up(loaded)
     shown = []
     for path in reporter.track(paths, "demo"):
         shown.append(demonstrate(loaded, path, Path(output), level))

@@ -16,6 +16,7 @@ ReadingSystem = Annotated[
     str | None, typer.Option("--system", metavar="NAME", help="Installed system; by default the one the file names.")
 ]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where networks run: cpu, cuda, ...")]
+Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Folder of pictures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 QUALITY_WORDS = ("low", "medium", "high")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -35,3 +36,28 @@ class Reporter:
         from rich.progress import track
 
         yield from track(items, description=label, console=Console(stderr=True), transient=True)
+
+    @contextmanager
+    def counter(self, label: str) -> Iterator[Callable[[int, int, str], None]]:
+        """A function to call with (done, total, what): a bar on a terminal, a line every tenth elsewhere."""
+        if self.quiet:
+            yield lambda done, total, what: None
+        elif sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            with Progress(console=Console(stderr=True), transient=True) as progress:
+                task = progress.add_task(label)
+                yield lambda done, total, what: progress.update(
+                    task, completed=done, total=total, description=f"{label}: {what}"
+                )
+        else:
+            tenths = -1
+
+            def count(done: int, total: int, what: str) -> None:
+                nonlocal tenths
+                if 10 * done // max(total, 1) > tenths:
+                    tenths = 10 * done // max(total, 1)
+                    self.line(f"{label}: {done} of {total}, {what}")
+
+            yield count
