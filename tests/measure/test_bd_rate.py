@@ -84,6 +84,8 @@ def test_wrong_use_is_named() -> None:
         bd_rate(ANCHOR, far)
     with pytest.raises(UsageError, match="two or more"):
         bd_rate(ANCHOR[:1], ANCHOR)
+    with pytest.raises(UsageError, match="two or more"):
+        bd_rate(ANCHOR, [])
     with pytest.raises(UsageError, match="rates above 0"):
         bd_rate(ANCHOR, [(0.0, 30.0), (1.0, 40.0)])
     with pytest.raises(UsageError, match="same quality"):

@@ -97,8 +97,8 @@ def interpolate(x: np.ndarray, y: np.ndarray, at: np.ndarray, *, interpolation: 
 
 
 def _sorted_by_quality(points: Sequence[tuple[float, float]], which: str) -> tuple[np.ndarray, np.ndarray]:
-    values = np.array(points, dtype=np.float64).reshape(len(points), -1)
-    if values.shape[0] < 2 or values.shape[1] != 2 or not np.isfinite(values).all() or (values[:, 0] <= 0).any():
+    values = np.array([(rate, quality) for rate, quality in points], dtype=np.float64).reshape(-1, 2)
+    if len(values) < 2 or not np.isfinite(values).all() or (values[:, 0] <= 0).any():
         raise UsageError(f"the {which} curve needs two or more finite (rate, quality) points with rates above 0")
     values = values[np.argsort(values[:, 1], kind="stable")]
     if np.any(np.diff(values[:, 1]) <= 0):
