@@ -1,0 +1,1 @@
+"""Training: one loop, recipes that describe runs, checkpoints that travel."""

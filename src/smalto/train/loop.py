@@ -1,0 +1,261 @@
+"""The training loop: one for every recipe. Read it top to bottom.
+
+Stops at its time budget, resumes from a checkpoint or from installed weights, averages weights, logs to CSV and saves
+sample pictures. Several devices: ``torchrun --nproc-per-node N -m smalto train RECIPE ...``.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalto.data.crops import Crops, cache_pictures
+from smalto.data.photographs import tensor_image
+from smalto.errors import TrainingError
+from smalto.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from smalto.train.run import Objective, Run, to_unit_range
+
+_LOG_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Where and for how long a slice of a run trains.
+
+    Args:
+        data: folder of pictures, or a packed .tar.
+        folder: the run's folder: checkpoint, log, samples, weights.
+        minutes: time budget of this slice.
+        resume: None starts anew; ``checkpoint`` continues the run in ``folder``; any other word is the name of an
+            installed system to start from.
+        device: torch device, None for the fastest there is.
+        max_steps: stop after this many steps, whatever the time.
+        checkpoint_minutes: how often to save.
+    """
+
+    data: Path
+    folder: Path
+    minutes: float
+    resume: str | None = None
+    device: str | None = None
+    max_steps: int | None = None
+    checkpoint_minutes: float = 5.0
+
+
+def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
+    """Train one slice.
+
+    Args:
+        run: what a recipe returned.
+        budget: data, folder and time.
+        say: receives a line of progress now and then.
+
+    Returns:
+        How far the run is now. ``folder`` then holds ``checkpoint/``, ``log.csv``, ``samples/`` and, when the recipe
+        publishes, ``weights/``.
+
+    Raises:
+        TrainingError: the run cannot resume, or its loss is no number.
+    """
+    rank, world, device = _devices(budget.device)
+    torch.manual_seed(run.crops.seed + 7919 * rank)
+    crops = Crops(cache_pictures(budget.data, budget.folder / f"pictures-{rank}.u8"), run.crops)
+    objective = run.objective().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = _optimiser(objective, run)
+    average = copy.deepcopy(objective).requires_grad_(False)
+    progress = Progress(run.name, 0, 0.0, run.settings)
+    if budget.resume is None:
+        objective.start(_tensor_batches(crops, run, device, 10_000_000))
+        average.load_state_dict(objective.state_dict())
+    elif budget.resume == "checkpoint":
+        progress = load_checkpoint(budget.folder / "checkpoint", objective, average, optimiser)
+    else:
+        objective.load_installed(budget.resume)
+        average.load_state_dict(objective.state_dict())
+    parallel = _parallel(objective, world, device)
+    batches = crops.batches(run.batch_size, first_step=progress.step * world + rank, depth=4)
+    try:
+        progress = _slice(run, budget, _Networks(objective, parallel, average, optimiser, device), batches, progress, say)
+    finally:
+        batches.close()  # type: ignore[attr-defined]
+    if run.publish is not None and rank == 0:
+        run.publish(average, _tensor_batches(crops, run, device, 20_000_000), budget.folder / "weights")
+        say(f"weights in {budget.folder / 'weights'}")
+    return progress
+
+
+@dataclass(frozen=True)
+class _Networks:
+    objective: Objective
+    parallel: nn.Module
+    average: Objective
+    optimiser: torch.optim.Optimizer
+    device: torch.device
+
+
+def _slice(
+    run: Run,
+    budget: Budget,
+    networks: _Networks,
+    batches: Iterator[np.ndarray],
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Progress:
+    """The loop itself: from ``progress`` until the budget is spent."""
+    options, device = run.optimisation, networks.device
+    start, first, step, last_save = time.monotonic(), progress.step, progress.step, time.monotonic()
+    log = _Log(budget.folder / "log.csv", say)
+    while True:
+        seconds = time.monotonic() - start
+        share = min(seconds / (60 * budget.minutes), 1.0)
+        _set_learning_rate(networks.optimiser, run, step - first, share)
+        batch = to_unit_range(torch.from_numpy(next(batches)).to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+            result = networks.parallel(batch)
+        networks.optimiser.zero_grad(set_to_none=True)
+        result.loss.backward()
+        norm = nn.utils.clip_grad_norm_(networks.objective.parameters(), options.clip_norm)
+        step += 1
+        if bool(torch.isfinite(norm)):
+            networks.optimiser.step()
+        log.add(step, progress.seconds + seconds, result.loss, norm, result.measures)
+        _average(networks.average, networks.objective, min(options.ema_decay, (1 + step) / (10 + step)))
+        over = share >= 1.0 or (budget.max_steps is not None and step - first >= budget.max_steps)
+        if over or time.monotonic() - last_save > 60 * budget.checkpoint_minutes:
+            now = Progress(run.name, step, progress.seconds + time.monotonic() - start, run.settings)
+            if _is_first_process():
+                save_checkpoint(budget.folder / "checkpoint", now, networks.objective, networks.average, networks.optimiser)
+                _sample(networks.average, batch, device, budget.folder / "samples" / f"step-{step:07d}.png")
+            last_save = time.monotonic()
+            if over:
+                log.close()
+                return now
+
+
+class _Log:
+    """Means over the last steps, as CSV and as lines to say."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = path.open("a", newline="") if _is_first_process() else None
+        self._is_new = path.stat().st_size == 0 if path.exists() else True
+        self._say = say
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._not_finite = 0
+
+    def add(self, step: int, seconds: float, loss: Tensor, norm: Tensor, measures) -> None:  # type: ignore[no-untyped-def]
+        """Count one step.
+
+        Raises:
+            TrainingError: every loss of the last hundred steps was no finite number.
+        """
+        row = {"loss": float(loss.detach()), "grad_norm": float(norm), **{k: float(v) for k, v in measures.items()}}
+        if all(math.isfinite(value) for value in row.values()):
+            for name, value in row.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self._count += 1
+            self._not_finite = 0
+        else:
+            self._not_finite += 1
+            if self._not_finite >= _LOG_STEPS:
+                raise TrainingError(f"step {step}: the loss has not been finite for {_LOG_STEPS} steps; lower learning_rate")
+        if step % _LOG_STEPS == 0 and self._count:
+            means = {name: total / self._count for name, total in self._sums.items()}
+            self._write(step, seconds, means)
+            self._sums, self._count = {}, 0
+
+    def _write(self, step: int, seconds: float, means: dict[str, float]) -> None:
+        if self._stream is None:
+            return
+        writer = csv.writer(self._stream)
+        if self._is_new:
+            writer.writerow(["step", "seconds", *means])
+            self._is_new = False
+        writer.writerow([step, f"{seconds:.1f}", *(f"{value:.6g}" for value in means.values())])
+        self._stream.flush()
+        self._say(f"step {step}, {seconds / 60:.1f} min: " + ", ".join(f"{k} {v:.4g}" for k, v in means.items()))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _optimiser(objective: nn.Module, run: Run) -> torch.optim.Optimizer:
+    options = run.optimisation
+    named = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
+    slow = [p for name, p in named if any(part in name for part in options.slow_names)]
+    fast = [p for name, p in named if not any(part in name for part in options.slow_names)]
+    groups = [{"params": fast, "factor": 1.0}, {"params": slow, "factor": options.slow_factor}]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, weight_decay=0.0, fused=True)
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, run: Run, steps: int, share: float) -> None:
+    """Linear warm-up, then a cosine over the time budget of the slice."""
+    options = run.optimisation
+    falling = options.final_factor + (1 - options.final_factor) * 0.5 * (1 + math.cos(math.pi * share))
+    rate = options.learning_rate * min(1.0, (steps + 1) / max(options.warmup_steps, 1)) * falling
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+
+
+def _tensor_batches(crops: Crops, run: Run, device: torch.device, first: int) -> Iterator[Tensor]:
+    step = first
+    while True:
+        yield to_unit_range(torch.from_numpy(crops.batch(step, run.batch_size)).to(device))
+        step += 1
+
+
+def _sample(average: Objective, batch: Tensor, device: torch.device, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+        tensor_image(average.preview(batch[:4]).float()).save(path)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    from smalto.systems.engine import fast_dtype
+
+    return fast_dtype(device) == torch.bfloat16
+
+
+def _is_first_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _devices(wanted: str | None) -> tuple[int, int, torch.device]:
+    """Rank, number of processes and this process' device."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if wanted is None:
+        wanted = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True
+    if world > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return rank, world, device
+
+
+def _parallel(objective: Objective, world: int, device: torch.device) -> nn.Module:
+    if world == 1:
+        return objective
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(objective, device_ids=ids)

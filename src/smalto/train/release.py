@@ -1,0 +1,159 @@
+"""From trained networks to what ships: frozen, placed on the quality scale, written with a record; and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalto.codecs.freeze import freeze
+from smalto.codecs.hyperprior import NUM_LEVELS, MeanScaleHyperprior
+from smalto.codecs.scale_path import BIAS_UNIT, SHIFT_BITS
+from smalto.errors import UsageError
+from smalto.files import replace_file
+from smalto.systems.multitask_codec import codec_digest, decoder_digest, load_shipped, shipped_arrays
+from smalto.train.image_codec import CodecObjective
+from smalto.train.run import Objective
+from smalto.train.super_resolution import UpscaleObjective
+from smalto.weights import system_record
+from smalto.weights.store import read_installed, write_arrays
+
+RATE_CURVE = ((0, 0.08), (20, 0.15), (40, 0.30), (60, 0.50), (100, 1.20))
+_PROBES = tuple(range(0, NUM_LEVELS, 15))
+
+
+def place_levels(rates: Sequence[tuple[float, float]]) -> Tensor:
+    """Where each quality level lies on the trained scale, so that ``--quality`` means the same rate in every release.
+
+    Math: invert the measured rate curve at ``RATE_CURVE`` (quality 0..100 -> bits per pixel), both log-linear.
+
+    Args:
+        rates: (trained level, mean bits per pixel), rising.
+
+    Returns:
+        (256,) positions in 0..255; outside the measured range the ends are stretched evenly.
+    """
+    levels = np.array([level for level, _ in rates], dtype=np.float64)
+    measured = np.maximum.accumulate(np.log([rate for _, rate in rates])) + 1e-9 * np.arange(len(rates))
+    quality = np.linspace(0, 100, NUM_LEVELS)
+    wanted = np.interp(quality, [q for q, _ in RATE_CURVE], np.log([rate for _, rate in RATE_CURVE]))
+    low, high = max(wanted[0], measured[0]), min(wanted[-1], measured[-1])
+    wanted = np.clip(wanted, low, high)
+    positions = np.interp(wanted, measured, levels)
+    return torch.from_numpy(_strictly_rising(positions)).float()
+
+
+def _strictly_rising(positions: np.ndarray, least: float = 0.02) -> np.ndarray:
+    """Raise or lower flat ends a little, so that every level differs from its neighbours."""
+    out = positions.copy()
+    for k in range(1, len(out)):
+        out[k] = max(out[k], out[k - 1] + least)
+    if out[-1] > NUM_LEVELS - 1:
+        ceiling = NUM_LEVELS - 1 - least * np.arange(len(out))[::-1]
+        out = np.minimum(out, ceiling)
+    return np.clip(out, 0, NUM_LEVELS - 1)
+
+
+@torch.no_grad()
+def rate_curve(objective: CodecObjective, batches: Iterator[Tensor], num_batches: int = 12) -> list[tuple[float, float]]:
+    """(level, mean bits per pixel) of the trained codec at every fifteenth level."""
+    sums = np.zeros(len(_PROBES))
+    for _ in range(num_batches):
+        batch = next(batches)
+        y = objective.encoder(batch)
+        for k, level in enumerate(_PROBES):
+            q = torch.full((batch.shape[0],), float(level), device=batch.device)
+            estimate = objective.codec.estimate(y, q)
+            sums[k] += float((estimate.y_bits + estimate.z_bits).mean()) / (batch.shape[2] * batch.shape[3])
+    return [(float(level), float(total / num_batches)) for level, total in zip(_PROBES, sums, strict=True)]
+
+
+def publish_codec(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``codec.safetensors`` and ``codec.json`` (digests, rates) for a trained image codec."""
+    if not isinstance(objective, CodecObjective):
+        raise UsageError(f"{type(objective).__name__} is not an image codec; publish it with its own recipe")
+    rates = rate_curve(objective, batches)
+    positions = place_levels(rates) if objective.config.fixed_q is None else None
+    codec = freeze(objective.codec, positions)
+    arrays = {f"encoder.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
+    arrays |= {f"decoder.{name}": array for name, array in shipped_arrays(objective.decoder).items()}
+    arrays |= {f"codec.{name}": array for name, array in {**codec.decode_arrays(), **codec.encode_arrays()}.items()}
+    arrays |= _training_state(objective.codec)
+    folder.mkdir(parents=True, exist_ok=True)
+    sha256 = write_arrays(folder / "codec.safetensors", arrays)
+    record = {
+        "decoder_digest": decoder_digest(objective.decoder).hex(),
+        "codec_digest": codec_digest(codec).hex(),
+        "sha256": sha256,
+        "num_bytes": (folder / "codec.safetensors").stat().st_size,
+        "num_parameters": sum(p.numel() for p in objective.parameters()),
+        "rates": rates,
+    }
+    replace_file(folder / "codec.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+def publish_upscale(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``upscale.safetensors`` and ``upscale.json`` for a trained super-resolution head."""
+    if not isinstance(objective, UpscaleObjective):
+        raise UsageError(f"{type(objective).__name__} is not a super-resolution head; publish it with its own recipe")
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = shipped_arrays(objective.resolver)
+    record = {
+        "decoder_digest": decoder_digest(objective.frozen.decoder).hex(),
+        "sha256": write_arrays(folder / "upscale.safetensors", arrays),
+        "num_bytes": (folder / "upscale.safetensors").stat().st_size,
+        "num_parameters": sum(p.numel() for p in objective.resolver.parameters()),
+    }
+    replace_file(folder / "upscale.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+_TRAINED_PARTS = ("prior", "gain", "inverse_gain")
+
+
+def _training_state(codec: MeanScaleHyperprior) -> dict[str, np.ndarray]:
+    """What training goes on from and the frozen form does not hold: the prior's network and the gains at anchors."""
+    state = {}
+    for part in _TRAINED_PARTS:
+        for name, tensor in getattr(codec, part).state_dict().items():
+            state[f"training.{part}.{name}"] = tensor.cpu().float().numpy()
+    return state
+
+
+@torch.no_grad()
+def load_training_state(objective: CodecObjective, system: str) -> None:
+    """Fill an objective from an installed system's weights.
+
+    Raises:
+        UsageError: no such system is installed, or its weights are of another configuration.
+    """
+    arrays = read_installed(system_record(system).files["codec"])
+
+    def under(prefix: str) -> dict[str, np.ndarray]:
+        return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
+
+    try:
+        load_shipped(objective.encoder, under("encoder"))
+        load_shipped(objective.decoder, under("decoder"))
+        codec = objective.codec
+        load_shipped(codec.analysis, under("codec.analysis"))
+        load_shipped(codec.mean_path, under("codec.mean_path"))
+        for part in _TRAINED_PARTS:
+            load_shipped(getattr(codec, part), under(f"training.{part}"))
+        _load_scale_path(codec, under("codec.scale_path"))
+    except (RuntimeError, KeyError) as error:
+        raise UsageError(f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})") from error
+
+
+def _load_scale_path(codec: MeanScaleHyperprior, arrays: dict[str, np.ndarray]) -> None:
+    path = codec.scale_path
+    unit = 2.0**SHIFT_BITS
+    for k, layer in enumerate(path.layers):
+        rows = torch.from_numpy(arrays[f"weight{k}"].astype(np.float32)) / unit  # (k k Cin, Cout up^2)
+        side = layer.kernel
+        weight = rows.reshape(side, side, layer.channels_in, -1).permute(3, 2, 0, 1)
+        path.weights[k].copy_(weight)
+        path.biases[k].copy_(torch.from_numpy(arrays[f"bias{k}"].astype(np.float32)) / (unit * BIAS_UNIT))

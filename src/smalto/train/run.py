@@ -1,0 +1,103 @@
+"""What a training run is: an objective, its data, its schedule."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from smalto.data.crops import CropConfig
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one batch gives.
+
+    Args:
+        loss: scalar, differentiable.
+        measures: figures for the log by name (``bpp``, ``psnr_db``, ...), detached scalars.
+    """
+
+    loss: Tensor
+    measures: Mapping[str, Tensor]
+
+
+class Objective(nn.Module, abc.ABC):
+    """Networks together with the loss they are trained by."""
+
+    @abc.abstractmethod
+    def start(self, batches: Iterator[Tensor]) -> None:
+        """Initialise a cold start from a few batches (B, 3, S, S) in [0, 1]."""
+
+    @abc.abstractmethod
+    def forward(self, batch: Tensor) -> StepResult:
+        """The loss of a batch (B, 3, S, S) in [0, 1]."""
+
+    @abc.abstractmethod
+    def preview(self, batch: Tensor) -> Tensor:
+        """A picture (3, H, W) in [0, 1] that shows a person how far training is."""
+
+    @abc.abstractmethod
+    def load_installed(self, system: str) -> None:
+        """Start from the weights of an installed system.
+
+        Raises:
+            UsageError: there is no such system.
+        """
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How weights are updated.
+
+    Args:
+        learning_rate: peak rate of Adam.
+        slow_names: parameters whose name contains one of these learn ``slow_factor`` times as fast.
+        slow_factor: see above.
+        betas: Adam's decay rates.
+        clip_norm: largest norm of the gradient.
+        warmup_steps: linear rise at the start of every slice.
+        final_factor: the rate falls along a cosine to this share of its peak at the end of the time budget.
+        ema_decay: of the averaged weights, which are the ones that ship.
+    """
+
+    learning_rate: float = 1e-3
+    slow_names: tuple[str, ...] = ()
+    slow_factor: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = 1.0
+    warmup_steps: int = 300
+    final_factor: float = 0.02
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class Run:
+    """A frozen description of a training run; what a recipe returns.
+
+    Args:
+        name: of the recipe.
+        objective: builds the networks and their loss.
+        crops: how training crops are drawn.
+        batch_size: crops a step and device.
+        optimisation: see there.
+        publish: writes the weights that ship from a trained objective into a folder.
+        settings: the recipe's arguments, for the record.
+    """
+
+    name: str
+    objective: Callable[[], Objective]
+    crops: CropConfig
+    batch_size: int = 8
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    publish: Callable[[Objective, Iterator[Tensor], Path], None] | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def to_unit_range(crops: Tensor) -> Tensor:
+    """uint8 (B, 3, S, S) -> float32 in [0, 1], channels last."""
+    return crops.to(memory_format=torch.channels_last).float().div_(255.0)
