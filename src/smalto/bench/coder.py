@@ -2,7 +2,9 @@
 
 Speed is of one core, on integers drawn like a hyperprior's latent: scales log-normal around 0.3 (so about one bit a
 symbol), then, as the hardest case for a decoder, all 64 tables equally often. Ours and the peers take turns within
-each round; a ratio is the median over rounds of ours over the peer's in that round.
+each round; a ratio is the median over rounds of ours over the peer's in that round. Speeds count the process's
+processor time, all its threads together, so that other programs disturb them little; the table of threads counts
+elapsed time.
 """
 
 from __future__ import annotations
@@ -138,7 +140,7 @@ def _speed(name: str, work: Workload, num_rounds: int, peers: Sequence[str], tel
     for k in range(num_rounds):
         for coder, held in coders.items():
             tell(f"{name}: round {k + 1} of {num_rounds}, {coder}")
-            seconds[coder].append((_seconds(held.encode), _seconds(lambda held=held, c=coder: held.decode(streams[c]))))
+            seconds[coder].append(_both_ways(held, streams[coder]))
     entropy = cross_entropy_bits(work.symbols, work.indexes, work.tables) / 8
     rows: list[tuple[str | int | float | None, ...]] = []
     for coder in (OWN, *peers):
@@ -167,10 +169,15 @@ def _checked_stream(coder: EntropyCoder) -> bytes:
     return stream
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _both_ways(coder: EntropyCoder, stream: bytes) -> tuple[float, float]:
+    """Seconds of processor time to encode and to decode."""
+    return _seconds(coder.encode, time.process_time), _seconds(lambda: coder.decode(stream), time.process_time)
+
+
+def _seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _threads(work: Workload, num_rounds: int, tell: Callable[[str], None]) -> Table:
@@ -186,7 +193,9 @@ def _threads(work: Workload, num_rounds: int, tell: Callable[[str], None]) -> Ta
             lambda n=num_threads: encode_many(segments, work.tables, n),
             lambda n=num_threads: decode_many(stored, work.tables, n),
         )
-        rates = [len(work.symbols) / min(_seconds(way) for _ in range(num_rounds)) / 1e6 for way in ways]
+        rates = [
+            len(work.symbols) / min(_seconds(way, time.perf_counter) for _ in range(num_rounds)) / 1e6 for way in ways
+        ]
         rows.append((num_threads, len(segments), *rates))
     columns = ("threads", "segments", "encode_Msymbols_per_s", "decode_Msymbols_per_s")
     return Table("threads", columns, tuple(rows), f"Independent segments of {SEGMENT_SYMBOLS} symbols, best round.")

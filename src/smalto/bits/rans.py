@@ -93,10 +93,10 @@ def decode(data: bytes | bytearray | memoryview, indexes: ArrayLike, tables: Cdf
         if size:
             raise DamagedPacket(f"entropy coder: {size} bytes where no symbols are stored; the file is damaged")
         return np.empty(0, np.int32)
-    states, words = _open(bytes(data))
+    states, num_lanes, words = _open(bytes(data))
     num_words = len(words) - PADDING_WORDS
     symbols = np.empty(len(table), np.int32)
-    position = int(_pull_all(states, words, table, tables.for_decoding, symbols))
+    position = int(_pull_all(states, num_lanes, words, table, tables.for_decoding, symbols))
     filled = size == LANES_FROM_BYTES and position < num_words and not words[position:].any()
     if (position != num_words and not filled) or (states != LOWER).any():
         raise DecodeMismatch(
@@ -129,7 +129,7 @@ def _vector(name: str, values: ArrayLike, dtype: type[np.integer], low: int, hig
         raise UsageError(f"entropy coder: {name} must be a vector of integers, got {array.dtype} {array.shape}")
     bounds = np.iinfo(array.dtype) if array.size else None
     if bounds is not None and (bounds.min < low or bounds.max > high):
-        least, most = int(array.min()), int(array.max())
+        least, most = int(array.min()) if bounds.min < low else low, int(array.max())
         if least < low or most > high:
             raise UsageError(f"entropy coder: {name} {least}..{most} leave {low}..{high}; check the choice of tables")
     return np.require(array, dtype, ["C", "A", "W"])  # one array type, so that each kernel is compiled once
@@ -138,8 +138,8 @@ def _vector(name: str, values: ArrayLike, dtype: type[np.integer], low: int, hig
 def _encode_lanes(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, num_lanes: int) -> bytes:
     """The stream with a given number of states: heads, then words."""
     words = np.empty(MAX_WORDS_PER_SYMBOL * len(symbols) + NUM_LANES + 1, np.uint16)
-    states = np.full(num_lanes, LOWER, np.int64)
-    position = int(_push_all(states, words, indexes, tables.for_encoding, symbols))
+    states = np.full(NUM_LANES, LOWER, np.int64)
+    position = int(_push_all(states, num_lanes, words, indexes, tables.for_encoding, symbols))
     heads = [0] * num_lanes
     for lane in range(num_lanes - 1, -1, -1):
         state = int(states[lane])
@@ -152,8 +152,8 @@ def _encode_lanes(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, n
     return b"".join(head.to_bytes(head_bytes, "little") for head in heads) + words[position:].astype("<u2").tobytes()
 
 
-def _open(data: bytes) -> tuple[States, Words]:
-    """The first states of a stream, and its words followed by zeros, so that no read leaves the array."""
+def _open(data: bytes) -> tuple[States, int, Words]:
+    """The first states, how many of them count, and the words followed by zeros, so that no read leaves the array."""
     num_lanes = NUM_LANES if len(data) >= LANES_FROM_BYTES else 1
     head_bytes = 3 if num_lanes == 1 and len(data) % 2 else 4
     start = num_lanes * head_bytes
@@ -161,7 +161,7 @@ def _open(data: bytes) -> tuple[States, Words]:
         raise DamagedPacket(f"entropy coder: no stream has {len(data)} bytes; the file is damaged")
     words = np.zeros((len(data) - start) // 2 + PADDING_WORDS, np.uint16)
     words[:-PADDING_WORDS] = np.frombuffer(data, "<u2", offset=start)
-    states = np.zeros(num_lanes, np.int64)
+    states = np.full(NUM_LANES, LOWER, np.int64)
     position = 0
     for lane in range(num_lanes):
         state = int.from_bytes(data[lane * head_bytes : (lane + 1) * head_bytes], "little")
@@ -174,7 +174,7 @@ def _open(data: bytes) -> tuple[States, Words]:
     if position > len(words) - PADDING_WORDS:
         raise DamagedPacket(f"entropy coder: {len(data)} bytes end inside the first state; the file is damaged")
     # The words that opened the states are spent: the kernel starts behind them.
-    return states, words[position:]
+    return states, num_lanes, words[position:]
 
 
 @compiled
@@ -210,15 +210,17 @@ def _push_escape(state: Integer, side: Integer, distance: Integer) -> tuple[Inte
 
 
 @compiled
-def _push_all(states: States, words: Words, indexes: np.ndarray, tables: EncodeTables, symbols: np.ndarray) -> Integer:
+def _push_all(
+    states: States, num_lanes: Integer, words: Words, indexes: np.ndarray, tables: EncodeTables, symbols: np.ndarray
+) -> Integer:
     """Code all symbols, last first; symbol i belongs to state i modulo their number. Returns the first word's place.
 
     The states stand in registers and take turns: the foremost codes a symbol and goes to the back.
     """
     geometry, rows = tables.geometry, tables.packed
     position = len(words)
-    single = len(states) == 1
-    state, second, third, last = LOWER, LOWER, LOWER, LOWER
+    single = num_lanes == 1
+    state, second, third, last = states[0], states[1], states[2], states[3]
     for i in range(len(symbols) - 1, -1, -1):
         table = np.uint64(4 * np.int64(indexes[i]))
         size = np.int64(geometry[table + np.uint64(1)])
@@ -241,9 +243,9 @@ def _push_all(states: States, words: Words, indexes: np.ndarray, tables: EncodeT
         state += np.int64(row >> np.uint64(32)) + quotient * (TOTAL - frequency)
         if not single:
             state, second, third, last = second, third, last, state
-    states[0] = state
-    if not single:
-        states[3], states[2], states[1], states[0] = state, second, third, last
+    states[0], states[1], states[2], states[3] = last, third, second, state
+    if single:
+        states[0] = state
     return position
 
 
@@ -279,19 +281,18 @@ def _pull_escape(state: Integer, ahead: Integer) -> tuple[Integer, Integer, Inte
 
 
 @compiled
-def _pull_all(states: States, words: Words, indexes: np.ndarray, tables: DecodeTables, symbols: np.ndarray) -> Integer:
+def _pull_all(
+    states: States, num_lanes: Integer, words: Words, indexes: np.ndarray, tables: DecodeTables, symbols: np.ndarray
+) -> Integer:
     """Decode all symbols, or stop behind the last word. Returns the number of words read; the words end with padding.
 
-    At most four words are read between two looks at the limit, so no read leaves the padding.
+    A symbol reads at most four words and four symbols are decoded between two looks at the limit, so no read leaves the
+    padding. The step is a closure because numba copies its body without counting references to the arrays again.
     """
     low, bias, first, coarse = tables.low, tables.bias, tables.first, tables.coarse
-    position = 0
     limit = len(words) - PADDING_WORDS
-    single = len(states) == 1
-    state, second, third, last = states[0], LOWER, LOWER, LOWER
-    if not single:
-        second, third, last = states[1], states[2], states[3]
-    for i in range(len(symbols)):
+
+    def pull(state: Integer, position: Integer, i: Integer) -> tuple[Integer, Integer]:
         index = np.int64(indexes[i])
         slot = state & 0xFFFF
         row = np.uint64(coarse[np.uint64(index << 8 | slot >> 8)])
@@ -301,8 +302,9 @@ def _pull_all(states: States, words: Words, indexes: np.ndarray, tables: DecodeT
             end = np.int64(first[row + np.uint64(1)])
         start = np.int64(first[row])
         state = (end - start) * (state >> 16) + slot - start
+        refilled = state << 16 | np.int64(words[np.uint64(position)])  # read in any case: a select, not a branch
         empty = state < LOWER
-        state = state << 16 | np.int64(words[np.uint64(position)]) if empty else state
+        state = refilled if empty else state
         position += empty
         symbol = np.int64(row) - bias[np.uint64(index)]
         if end == TOTAL:  # only the escape, the last entry, ends there
@@ -312,13 +314,25 @@ def _pull_all(states: States, words: Words, indexes: np.ndarray, tables: DecodeT
             position += count
             symbol = symbol - 1 + distance if side else np.int64(low[index]) - distance
             if symbol < INT32_MIN or symbol > INT32_MAX:
-                return limit + 1
+                position = limit + 1
         symbols[i] = symbol
+        return state, position
+
+    position = 0
+    groups = len(symbols) // 4 if num_lanes == 4 else 0
+    a, b, c, d = states[0], states[1], states[2], states[3]
+    for group in range(groups):
+        i = 4 * group
+        a, position = pull(a, position, i)
+        b, position = pull(b, position, i + 1)
+        c, position = pull(c, position, i + 2)
+        d, position = pull(d, position, i + 3)
         if position > limit:
             return position
-        if not single:
-            state, second, third, last = second, third, last, state
-    states[0] = state
-    if not single:
-        states[1], states[2], states[3] = second, third, last
+    states[0], states[1], states[2], states[3] = a, b, c, d
+    for i in range(4 * groups, len(symbols)):
+        lane = i & (num_lanes - 1)
+        states[lane], position = pull(states[lane], position, i)
+        if position > limit:
+            return position
     return position
