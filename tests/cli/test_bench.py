@@ -1,0 +1,65 @@
+"""The benchmark commands: options reach the suites, results reach stdout and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImages
+
+from tests.cli.conftest import Outcome
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with one picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    y, x = np.mgrid[0:192, 0:176]
+    waves = np.stack([128 + 100 * np.sin(x / k + y / 13) for k in (5, 7, 9)], axis=2)
+    PilImages.fromarray(waves.astype(np.uint8)).save(folder / "waves.png")
+    return folder
+
+
+def test_rd_measures_peers_and_writes_json(smalto: Command, pictures: Path, tmp_path: Path) -> None:
+    arguments = ("--data", pictures, "--system", "none", "--peers", "jpeg", "--published", "none")
+    outcome = smalto("bench", "rd", *arguments, "--json", tmp_path / "rd.json")
+    assert outcome.code == 0, outcome.err
+    assert "## Mean curves" in outcome.out
+    result = json.loads((tmp_path / "rd.json").read_text())
+    rows = next(table for table in result["tables"] if table["name"] == "pictures")["rows"]
+    assert {row[0] for row in rows} == {"jpeg"}
+    again = smalto("bench", "rd", *arguments, "--peers-from", tmp_path / "rd.json", "-q")
+    assert again.code == 0
+    assert again.err == ""
+
+
+def test_coder_measures_streams(smalto: Command, tmp_path: Path) -> None:
+    outcome = smalto("bench", "coder", "--symbols", "10000", "--rounds", "1", "--json", tmp_path / "coder.json")
+    assert outcome.code == 0, outcome.err
+    names = {table["name"] for table in json.loads((tmp_path / "coder.json").read_text())["tables"]}
+    assert {"speed", "streams", "tables"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "missing command; see smalto bench --help"),
+        (("levitation",), "no such command 'levitation'; see smalto bench --help"),
+        (("rd", "--qualities", "1,two"), "not whole numbers"),
+        (("rd", "--peers", "jpeg3000"), "jpeg3000"),
+        (("rd", "--published", "moon"), "moon"),
+        (("coder", "--symbols", "3"), "10000 symbols"),
+    ],
+)
+def test_wrong_usage(smalto: Command, pictures: Path, arguments: tuple[str, ...], message: str) -> None:
+    data = ("--data", pictures) if "rd" in arguments else ()
+    outcome = smalto("bench", *arguments, *data)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1

@@ -1,0 +1,29 @@
+"""Where pictures come from when a command is told, and when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smalto.cli.datasets import DATA_VARIABLE, find_data
+from smalto.errors import UsageError
+
+
+def test_what_is_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "elsewhere"))
+    assert find_data(str(tmp_path), "kodak") == tmp_path
+
+
+def test_the_variable_names_the_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kodak").mkdir()
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert find_data(None, "kodak") == tmp_path / "kodak"
+
+
+def test_nothing_named_and_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    with pytest.raises(UsageError, match="--data DIR"):
+        find_data(None, "kodak")
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
+        find_data(str(tmp_path / "nowhere"), "kodak")
