@@ -215,13 +215,11 @@ def _push_all(
 ) -> Integer:
     """Code all symbols, last first; symbol i belongs to state i modulo their number. Returns the first word's place.
 
-    The states stand in registers and take turns: the foremost codes a symbol and goes to the back.
+    The step is a closure because numba copies its body without counting references to the arrays again.
     """
     geometry, rows = tables.geometry, tables.packed
-    position = len(words)
-    single = num_lanes == 1
-    state, second, third, last = states[0], states[1], states[2], states[3]
-    for i in range(len(symbols) - 1, -1, -1):
+
+    def push(state: Integer, position: Integer, i: Integer) -> tuple[Integer, Integer]:
         table = np.uint64(4 * np.int64(indexes[i]))
         size = np.int64(geometry[table + np.uint64(1)])
         entry = np.int64(symbols[i]) - np.int64(geometry[table])
@@ -241,11 +239,21 @@ def _push_all(
         state = state >> 16 if full else state
         quotient = np.int64(np.float64(state) / np.float64(frequency))  # exact: see docs/format-coder.md
         state += np.int64(row >> np.uint64(32)) + quotient * (TOTAL - frequency)
-        if not single:
-            state, second, third, last = second, third, last, state
-    states[0], states[1], states[2], states[3] = last, third, second, state
-    if single:
-        states[0] = state
+        return state, position
+
+    position = len(words)
+    groups = len(symbols) // 4 if num_lanes == 4 else 0
+    for i in range(len(symbols) - 1, 4 * groups - 1, -1):
+        lane = i & (num_lanes - 1)
+        states[lane], position = push(states[lane], position, i)
+    a, b, c, d = states[0], states[1], states[2], states[3]
+    for group in range(groups - 1, -1, -1):
+        i = 4 * group
+        d, position = push(d, position, i + 3)
+        c, position = push(c, position, i + 2)
+        b, position = push(b, position, i + 1)
+        a, position = push(a, position, i)
+    states[0], states[1], states[2], states[3] = a, b, c, d
     return position
 
 
@@ -287,7 +295,7 @@ def _pull_all(
     """Decode all symbols, or stop behind the last word. Returns the number of words read; the words end with padding.
 
     A symbol reads at most four words and four symbols are decoded between two looks at the limit, so no read leaves the
-    padding. The step is a closure because numba copies its body without counting references to the arrays again.
+    padding. The step is a closure as in ``_push_all``.
     """
     low, bias, first, coarse = tables.low, tables.bias, tables.first, tables.coarse
     limit = len(words) - PADDING_WORDS
