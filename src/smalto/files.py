@@ -23,7 +23,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent or ".")
     except OSError as error:
-        raise SmaltoError(f"{target}: cannot write here ({error.strerror}); choose another folder with -o or -d") from error
+        raise SmaltoError(f"{target}: cannot write here ({error.strerror}); choose another place") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -37,7 +37,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise SmaltoError(f"{target}: cannot write ({error.strerror}); free some space or choose another place") from error
+            raise SmaltoError(f"{target}: cannot write ({error.strerror}); choose another place") from error
         raise
 
 

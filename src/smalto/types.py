@@ -1,4 +1,4 @@
-"""The values that cross borders: pictures, latents, and what heads answer. Importing this imports neither NumPy nor torch."""
+"""The values that cross borders: pictures and latents. Importing this imports neither NumPy nor torch."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ class Image:
         pixels = self.pixels
         if pixels.dtype != np.uint8:
             pixels = (np.clip(pixels, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-        picture = PilImage.fromarray(pixels, "RGB")
+        picture = PilImage.fromarray(pixels)
         if self.grey:
             picture = picture.convert("L")
         if self.alpha is not None:
-            picture.putalpha(PilImage.fromarray(self.alpha, "L"))
+            picture.putalpha(PilImage.fromarray(self.alpha))
         return picture
