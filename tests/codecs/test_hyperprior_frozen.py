@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from smalto.bits.cdf import cross_entropy_bits
 from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import LITE
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode, Tile, tile_grid
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode, Tile, tile_grid, window_grid
 from smalto.errors import DamagedPacket, DecodeMismatch, LimitExceeded, PacketError, UsageError
 from tests.tiny_models import CHANNELS, TINY_CODEC, latent, reach, tiny_codec, tiny_trained
 
@@ -166,3 +166,32 @@ def test_tile_grid_covers_every_cell_once() -> None:
         seen[tile.top : tile.bottom, tile.left : tile.right] += 1
     assert (seen == 1).all()
     assert LITE.latent_channels * 64**2 <= 1 << 22
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(1, 1, 4), (130, 70, 4), (65, 200, 24), (96, 150, 64), (100, 130, 100)]
+)
+def test_windows_hold_every_tile_once_under_its_chunk_number(height: int, width: int, side: int) -> None:
+    tiles = {}
+    for window in window_grid(height, width, side):
+        assert max(window.area.bottom - window.area.top, window.area.right - window.area.left) <= max(side, 64)
+        for number, tile in window.tiles:
+            assert window.area.top <= tile.top < tile.bottom <= window.area.bottom
+            assert window.area.left <= tile.left < tile.right <= window.area.right
+            assert number not in tiles
+            tiles[number] = tile
+    assert [tiles[number] for number in range(len(tiles))] == list(tile_grid(height, width, side))
+
+
+def test_small_tiles_do_not_multiply_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, y = tiny_codec(), latent(64, 64)
+    code = codec.encode(y, 100, 4)
+    areas = []
+    parameters_of = FrozenHyperprior.parameters_of
+    monkeypatch.setattr(
+        FrozenHyperprior,
+        "parameters_of",
+        lambda self, z, q, area: areas.append(area) or parameters_of(self, z, q, area),
+    )
+    codec.decode(code, 64, 64, 4)
+    assert areas == [Tile(0, 64, 0, 64)]

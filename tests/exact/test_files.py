@@ -41,20 +41,14 @@ class Decoded:
 @contextmanager
 def _recorded(into: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep every symbol that the entropy decoder gives while the block runs."""
-    one, many = hyperprior_frozen.decode, hyperprior_frozen.decode_many
+    one = hyperprior_frozen.decode
 
     def decode(*args):  # type: ignore[no-untyped-def]
         into.append(one(*args))
         return into[-1]
 
-    def decode_many(*args):  # type: ignore[no-untyped-def]
-        found = many(*args)
-        into.extend(found)
-        return found
-
     with monkeypatch.context() as patch:
         patch.setattr(hyperprior_frozen, "decode", decode)
-        patch.setattr(hyperprior_frozen, "decode_many", decode_many)
         yield
 
 

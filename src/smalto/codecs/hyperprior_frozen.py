@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalto.bits.cdf import CdfTables
-from smalto.bits.rans import decode, decode_many, encode, encode_many
+from smalto.bits.rans import decode, encode
 from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
 from smalto.codecs.scale_path import IntegerScalePath, scale_layers
 from smalto.errors import DamagedPacket, LimitExceeded, UsageError
@@ -31,7 +31,8 @@ MAX_CHUNK_SYMBOLS = 1 << 22
 VALUE_LIMIT = 4096.0
 _HALO_CELLS = 2  # hyper cells that one cell of the scale or mean path can see beyond its own
 _HYPER_STRIDE = 4
-_TILES_AT_ONCE = 8  # tiles whose parameters are held in memory together
+_INDEX_SHIFT = INDEX_STEPS.bit_length() - 1
+_WINDOW_CELLS = 64  # side of the windows whose parameters are computed together, unless tiles are larger
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,30 @@ def tile_grid(height: int, width: int, side: int) -> Iterator[Tile]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Tile(top, min(top + side, height), left, min(left + side, width))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cells whose parameters are computed together.
+
+    Args:
+        area: the cells.
+        tiles: every tile in the area, after the number of its chunk.
+    """
+
+    area: Tile
+    tiles: tuple[tuple[int, Tile], ...]
+
+
+def window_grid(height: int, width: int, side: int) -> Iterator[Window]:
+    """Group the tiles of ``tile_grid`` into windows, so that many small tiles cost hardly more than a large one."""
+    columns = -(-width // side)
+    for area in tile_grid(height, width, max(_WINDOW_CELLS // side, 1) * side):
+        tiles = []
+        for part in tile_grid(area.bottom - area.top, area.right - area.left, side):
+            tile = Tile(area.top + part.top, area.top + part.bottom, area.left + part.left, area.left + part.right)
+            tiles.append((tile.top // side * columns + tile.left // side, tile))
+        yield Window(area, tuple(tiles))
 
 
 def _padded(y: Tensor) -> Tensor:
@@ -129,9 +154,9 @@ class FrozenHyperprior(nn.Module):
             slice(tile.top - 4 * rows.start, tile.bottom - 4 * rows.start),
             slice(tile.left - 4 * columns.start, tile.right - 4 * columns.start),
         )
-        sixteenths = self.scale_path(window)[0, :, cells[0], cells[1]].to(torch.int64)
-        shifted = (sixteenths + self.index_offset[q].long()[:, None, None]) // INDEX_STEPS  # type: ignore[index]
-        index = shifted.clamp(0, NUM_SCALES - 1).to(torch.uint8)
+        sixteenths = self.scale_path(window)[0, :, cells[0], cells[1]].to(torch.int32)
+        shifted = (sixteenths + self.index_offset[q].int()[:, None, None]) >> _INDEX_SHIFT  # type: ignore[index]
+        index = shifted.clamp_(0, NUM_SCALES - 1).to(torch.uint8)
         with torch.autocast(z.device.type, enabled=False):
             mean = self.mean_path(window.float())[:, :, cells[0], cells[1]]
         return index, mean
@@ -166,19 +191,25 @@ class FrozenHyperprior(nn.Module):
         """
         self.check_quality(q)
         if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
-            raise UsageError(f"a tile of {tile_cells} x {tile_cells} cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one")
+            raise UsageError(
+                f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
+            )
         z = self.hyper_latent(y) if z is None else z
         step = int(self.z_gain[q])  # type: ignore[index]
         z_symbols = _to_symbols(z / step)
         hyper = encode(_flat(z_symbols[0]), self._z_indexes(q, z.shape[2], z.shape[3]), self.z_tables)
         z_hat = z_symbols.double() * step
         gain, _ = self._gains(q)
-        jobs = []
-        for tile in tile_grid(y.shape[2], y.shape[3], tile_cells):
-            index, mean = self.parameters_of(z_hat, q, tile)
-            part = y[:, :, tile.top : tile.bottom, tile.left : tile.right]
-            jobs.append((_flat(_to_symbols((part - mean) * gain)[0]), _flat(index)))
-        return PlaneCode(q, hyper, tuple(encode_many(jobs, self.y_tables)))
+        chunks = [b""] * (-(-y.shape[2] // tile_cells) * -(-y.shape[3] // tile_cells))
+        for window in window_grid(y.shape[2], y.shape[3], tile_cells):
+            area = window.area
+            index, mean = self.parameters_of(z_hat, q, area)
+            part = y[:, :, area.top : area.bottom, area.left : area.right]
+            symbols = _to_symbols((part - mean) * gain)[0]
+            for number, tile in window.tiles:
+                cells = _within(area, tile)
+                chunks[number] = encode(_flat(symbols[:, *cells]), _flat(index[:, *cells]), self.y_tables)
+        return PlaneCode(q, hyper, tuple(chunks))
 
     # -- receiver ---------------------------------------------------------------------------------------------------
 
@@ -192,29 +223,36 @@ class FrozenHyperprior(nn.Module):
             LimitExceeded: the plane has more hyper-symbols than a chunk may have.
         """
         self.check_quality(code.q)
-        tiles = list(tile_grid(height, width, tile_cells))
-        if len(tiles) != len(code.main):
-            raise DamagedPacket(f"{len(code.main)} chunks where {width} x {height} cells need {len(tiles)}; the file is damaged")
+        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
+        if num_tiles != len(code.main):
+            raise DamagedPacket(
+                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
+            )
         z_hat = self.decode_hyper(code, height, width)
-        device = z_hat.device
-        y_hat = torch.empty(1, self.config.latent_channels, height, width, device=device)
+        shape = (1, self.config.latent_channels, height, width)
+        y_hat = torch.empty(shape, device=z_hat.device, memory_format=torch.channels_last)
         _, inverse = self._gains(code.q)
-        for first in range(0, len(tiles), _TILES_AT_ONCE):
-            batch = tiles[first : first + _TILES_AT_ONCE]
-            parameters = [self.parameters_of(z_hat, code.q, tile) for tile in batch]
-            jobs = [(data, _flat(index)) for data, (index, _) in zip(code.main[first:], parameters, strict=False)]
-            for tile, symbols, (_, mean) in zip(batch, decode_many(jobs, self.y_tables), parameters, strict=True):
+        for window in window_grid(height, width, tile_cells):
+            area = window.area
+            index, mean = self.parameters_of(z_hat, code.q, area)
+            values = torch.empty_like(mean)
+            for number, tile in window.tiles:
+                cells = _within(area, tile)
+                symbols = decode(code.main[number], _flat(index[:, *cells]), self.y_tables)
                 shape = (tile.bottom - tile.top, tile.right - tile.left, self.config.latent_channels)
-                values = torch.from_numpy(symbols.reshape(shape)).permute(2, 0, 1)[None].to(device).float()
-                y_hat[:, :, tile.top : tile.bottom, tile.left : tile.right] = mean + values * inverse
-        return y_hat.nan_to_num(0.0, VALUE_LIMIT, -VALUE_LIMIT).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+                values[0, :, *cells] = torch.from_numpy(symbols.reshape(shape)).permute(2, 0, 1)
+            values = values.mul_(inverse).add_(mean).nan_to_num_(0.0, VALUE_LIMIT, -VALUE_LIMIT)
+            y_hat[:, :, area.top : area.bottom, area.left : area.right] = values.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
+        return y_hat
 
     def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
         """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64."""
         rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
         channels = self.config.hyper_channels
         if rows * columns * channels > MAX_CHUNK_SYMBOLS:
-            raise LimitExceeded(f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; it is too long and thin to read")
+            raise LimitExceeded(
+                f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; too large to read"
+            )
         symbols = decode(code.hyper, self._z_indexes(code.q, rows, columns), self.z_tables)
         z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
         device = self.gain.device
@@ -264,6 +302,11 @@ class FrozenHyperprior(nn.Module):
             buffer: Tensor = getattr(codec, name)
             buffer.copy_(torch.from_numpy(np.asarray(arrays[name])))
         return codec.eval()
+
+
+def _within(area: Tile, tile: Tile) -> tuple[slice, slice]:
+    """Rows and columns of a tile, counted from the area it lies in."""
+    return slice(tile.top - area.top, tile.bottom - area.top), slice(tile.left - area.left, tile.right - area.left)
 
 
 def _flat(x: Tensor) -> np.ndarray:
