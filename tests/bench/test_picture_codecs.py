@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smalto.bench.picture_codecs import ClassicalPeer, Staged, eight_bit, load_codec
+from smalto.bench.miniature import miniature_system, scene
+from smalto.bench.picture_codecs import ClassicalPeer, Staged, SystemCodec, eight_bit, load_codec
+from smalto.bench.rate_distortion import measure_one
 from smalto.errors import UsageError
 from smalto.measure.classical import WEBP
 from smalto.types import Image
@@ -60,3 +62,18 @@ def test_classical_peers_have_no_stages() -> None:
 def test_eight_bit_rounds_to_nearest() -> None:
     assert eight_bit(np.array([0.0, 0.5, 1.5], np.float32)).tolist() == [0, 128, 255]
     assert eight_bit(np.array([3], np.uint8)).tolist() == [3]
+
+
+def test_a_system_counts_the_bytes_of_its_file() -> None:
+    system = miniature_system()
+    codec = SystemCodec(system)
+    image = Image(scene(40, 56))
+    data = codec.encode(image, 60)
+    assert set(codec.stage_seconds) >= {"encoder", "codec"}
+    assert data == system.encode(image, quality=60).to_bytes()
+    decoded = codec.decode(data)
+    assert set(codec.stage_seconds) >= {"codec", "reconstruct"}
+    assert np.array_equal(decoded.pixels, system.run("reconstruct", data).pixels)
+    measured = measure_one("smalto", codec, image, 60, "scene.png")
+    assert measured.num_bytes == len(data)
+    assert {stage.partition(".")[0] for stage, _ in measured.stages} == {"encode", "decode"}
