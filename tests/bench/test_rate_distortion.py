@@ -139,6 +139,7 @@ def test_peers_of_an_earlier_run_are_taken_over(folder: Path, own: str, tmp_path
     columns = first.table("pictures").columns
     taken = [tuple(line[name] for name in columns) for line in cells(second.table("pictures"), codec="jpeg")]
     assert taken == list(first.table("pictures").rows)
+    assert f"taken from the run of {first.date}" in second.table("curves").note
     Pil.new("RGB", (48, 48)).save(folder / "new.png")
     with pytest.raises(UsageError, match="other pictures"):
         measure(settings)

@@ -83,8 +83,10 @@ class RdSettings:
         """The command that repeats the measurement; the folder by its own name alone."""
         words = ["smalto bench rd --data", self.folder.name, "--qualities", ",".join(map(str, self.qualities))]
         words += ["--peers", ",".join(self.peers) or "none"]
-        words += [] if self.system is None else ["--system", self.system]
+        words += ["--system", self.system or "none"]
+        words += [] if self.device == "cpu" else ["--device", self.device]
         words += [] if self.codec is None else ["--codec", self.codec.rpartition("/")[2]]
+        words += [] if self.published else ["--published none"]
         return " ".join(words)
 
 
@@ -142,7 +144,7 @@ def measure(settings: RdSettings, *, progress: Progress | None = None) -> BenchR
     """
     files = picture_files(settings.folder)
     codecs = _codecs(settings)
-    rows = _earlier(settings, {file.name for file in files})
+    rows, origin = _earlier(settings, {file.name for file in files})
     kept = {row.codec for row in rows}
     jobs = {name: entry for name, entry in codecs.items() if name not in kept}
     total = len(files) * sum(len(qualities) for _, qualities in jobs.values())
@@ -157,7 +159,7 @@ def measure(settings: RdSettings, *, progress: Progress | None = None) -> BenchR
                 done += 1
                 if progress is not None:
                     progress(done, total, f"{name} {file.name}")
-    return summarise(rows, settings)
+    return summarise(rows, settings, origin)
 
 
 def measure_one(name: str, codec: PictureCodec, image: Image, quality: int, picture: str) -> Measurement:
@@ -194,9 +196,15 @@ def measure_one(name: str, codec: PictureCodec, image: Image, quality: int, pict
     )
 
 
-def summarise(rows: Sequence[Measurement], settings: RdSettings) -> BenchResult:
-    """Tables of measurements, stamped with the command, commit and machine."""
-    curves = curve_table(rows, settings.published)
+def summarise(rows: Sequence[Measurement], settings: RdSettings, origin: str = "") -> BenchResult:
+    """Tables of measurements, stamped with the command, commit and machine.
+
+    Args:
+        rows: what was measured; the curves stand in the order of their first rows.
+        settings: what it was measured with.
+        origin: where rows come from that this run did not measure, for the tables' note.
+    """
+    curves = curve_table(rows, settings.published, origin)
     subject = OURS if any(row.codec == OURS for row in rows) else settings.codec
     tables = [picture_table(rows), curves]
     if subject is not None:
@@ -219,15 +227,16 @@ def _codecs(settings: RdSettings) -> dict[str, tuple[PictureCodec, tuple[int, ..
     return codecs
 
 
-def _earlier(settings: RdSettings, names: set[str]) -> list[Measurement]:
-    """The classical codecs' rows of an earlier run."""
+def _earlier(settings: RdSettings, names: set[str]) -> tuple[list[Measurement], str]:
+    """The classical codecs' rows of an earlier run, and a note that says which run."""
     if settings.peers_from is None:
-        return []
+        return [], ""
     try:
         text = settings.peers_from.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{settings.peers_from}: cannot be read; name a file written with --json") from error
-    table = BenchResult.from_json(text).table("pictures")
+    earlier = BenchResult.from_json(text)
+    table = earlier.table("pictures")
     known = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     fields = (
         "codec",
@@ -244,7 +253,8 @@ def _earlier(settings: RdSettings, names: set[str]) -> list[Measurement]:
     rows = [Measurement(*(row[key] for key in fields)) for row in known if row["codec"] in settings.peers]  # type: ignore[arg-type]
     if {row.picture for row in rows} - names or (rows and names - {row.picture for row in rows}):
         raise UsageError(f"{settings.peers_from}: was measured on other pictures; measure the peers again")
-    return rows
+    taken = ", ".join(dict.fromkeys(row.codec for row in rows)) or "none"
+    return rows, f"taken from the run of {earlier.date} on {earlier.machine}: {taken}"
 
 
 def _plain(image: Image) -> Image:

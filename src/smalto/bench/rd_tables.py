@@ -43,8 +43,14 @@ def picture_table(rows: Sequence[Measurement]) -> Table:
     return Table("pictures", (*_ROW_COLUMNS, *(f"{stage}_s" for stage in stages)), tuple(cells))
 
 
-def curve_table(rows: Sequence[Measurement], published: str) -> Table:
-    """Means over pictures, codec by codec and quality by quality; published curves after the measured ones."""
+def curve_table(rows: Sequence[Measurement], published: str, origin: str = "") -> Table:
+    """Means over pictures, codec by codec and quality by quality; published curves after the measured ones.
+
+    Args:
+        rows: measurements.
+        published: ``kodak``, or an empty text for none.
+        origin: added to the note.
+    """
     groups: dict[tuple[str, int], list[Measurement]] = {}
     for row in rows:
         groups.setdefault((row.codec, row.quality), []).append(row)
@@ -60,7 +66,8 @@ def curve_table(rows: Sequence[Measurement], published: str) -> Table:
         cells += [(c.name, PUBLISHED, None, bpp, psnr, None, None, None) for c in KODAK for bpp, psnr in c.points]
     columns = ("codec", "origin", "quality", "bpp", "psnr_db", "ms_ssim", "encode_s", "decode_s")
     pictures = len({row.picture for row in rows})
-    return Table("curves", columns, tuple(cells), f"means over {pictures} pictures at equal quality setting")
+    note = f"means over {pictures} pictures at equal quality setting" + (f"; {origin}" if origin else "")
+    return Table("curves", columns, tuple(cells), note)
 
 
 def curve_points(curves: Table, codec: str, field: str = "psnr_db") -> list[tuple[float, float]]:
