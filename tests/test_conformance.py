@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from smalto.codecs import CODECS
 from smalto.codecs.freeze import freeze
-from smalto.codecs.hyperprior import MeanScaleHyperprior
 from smalto.encoders import ENCODERS
 from smalto.encoders.hific import Encoder
 from smalto.heads import HEADS
@@ -25,7 +24,10 @@ from tests.tiny_models import (
     TINY_ENCODER,
     TINY_SUPER,
     seeded,
+    tiny_codec,
     tiny_encoder,
+    tiny_hific_codec,
+    tiny_hific_trained,
     tiny_trained,
 )
 
@@ -33,8 +35,8 @@ NARROW_ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "hific": lambda: seeded(Encoder, NARROW_HIFIC_ENCODER),
     "lite": lambda: seeded(Encoder, TINY_ENCODER),
 }
-NARROW_CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": tiny_trained}
-FREEZERS = {MeanScaleHyperprior: freeze}
+NARROW_CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": tiny_trained, "hific": tiny_hific_trained}
+CODING_FORMS = {"hyperprior": tiny_codec, "hific": tiny_hific_codec}
 NARROW_HEADS: dict[str, Callable[[], nn.Module]] = {
     "hific": lambda: seeded(Decoder, NARROW_HIFIC_DECODER),
     "lite": lambda: seeded(Decoder, TINY_DECODER),
@@ -74,7 +76,7 @@ def test_super_resolver() -> None:
 def test_codecs(name: str) -> None:
     codec = NARROW_CODECS[name]()
     check_codec(codec)
-    check_codec(FREEZERS[type(codec)](codec))
+    check_codec(CODING_FORMS[name]())
 
 
 # -- the suite finds what it says it finds ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smalto.codecs.freeze import freeze
+from smalto.codecs.hific_hyperprior import HificHyperprior, HificHyperpriorConfig, freeze_hific
 from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.codecs.scale_path import BIAS_UNIT
@@ -38,6 +39,7 @@ NARROW_HIFIC_ENCODER: EncoderConfig = replace(HIFIC_ENCODER, widths=(4, 6, 8, 10
 NARROW_HIFIC_DECODER: DecoderConfig = replace(
     HIFIC_DECODER, latent_channels=CHANNELS, width=16, trunk_blocks=2, widths=(12, 10, 8, 6)
 )
+NARROW_HIFIC_CODEC = HificHyperpriorConfig(latent_channels=CHANNELS, hyper_channels=6)
 
 
 def seeded(build: type[nn.Module], config: object, seed: int = 0) -> nn.Module:
@@ -80,6 +82,26 @@ def tiny_trained() -> MeanScaleHyperprior:
 def tiny_codec() -> FrozenHyperprior:
     """The coding form of the tiny codec."""
     return freeze(tiny_trained())
+
+
+@functools.cache
+def tiny_hific_trained(config: HificHyperpriorConfig = NARROW_HIFIC_CODEC) -> HificHyperprior:
+    """The training form of a narrow HiFiC hyperprior whose scales differ from cell to cell."""
+    codec = seeded(HificHyperprior, config, 11)
+    with torch.no_grad():
+        codec.analysis.conv3.weight.mul_(8.0)
+        codec.scale_synthesis.out.weight.mul_(4.0)
+        codec.scale_synthesis.out.bias.fill_(27.0 if config.scale_output == "index" else 3.0)
+    return codec
+
+
+@functools.cache
+def tiny_hific_codec(config: HificHyperpriorConfig = NARROW_HIFIC_CODEC) -> FrozenHyperprior:
+    """The coding form of the narrow HiFiC hyperprior."""
+    trained = tiny_hific_trained(config)
+    with torch.no_grad():
+        z = torch.floor(trained.analysis(latent(64, 64, 99)) + 0.5)
+    return freeze_hific(trained, z)
 
 
 @functools.cache

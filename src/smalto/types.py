@@ -29,12 +29,19 @@ class PlaneSpec:
             ``vector`` (B, channels).
         channels: values per cell, per token or in the vector.
         stride: pixels per cell along each side; 1 for ``vector``.
+        multiple: rows and columns of a ``grid`` are rounded up to a multiple of this.
     """
 
     name: str
     kind: PlaneKind
     channels: int
     stride: int = 1
+    multiple: int = 1
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of a ``grid`` plane over a picture of height x width pixels."""
+        unit = self.stride * self.multiple
+        return -(-height // unit) * self.multiple, -(-width // unit) * self.multiple
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Latent:
 
     Args:
         spec: the space.
-        planes: plane name -> float tensor; grid planes (B, C, h, w) with h = ceil(height / stride).
+        planes: plane name -> float tensor; grid planes (B, C, h, w) with h, w as ``PlaneSpec.grid`` says.
         height: true picture height in pixels.
         width: true picture width in pixels.
     """

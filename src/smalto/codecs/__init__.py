@@ -15,4 +15,10 @@ def _hyperprior() -> nn.Module:
     return MeanScaleHyperprior(LITE)
 
 
-CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": _hyperprior}
+def _hific() -> nn.Module:
+    from smalto.codecs.hific_hyperprior import HIFIC, HificHyperprior
+
+    return HificHyperprior(HIFIC)
+
+
+CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": _hyperprior, "hific": _hific}

@@ -10,6 +10,7 @@ F_c is a monotone network per channel (three hidden layers of three units), as i
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,19 +31,27 @@ class FactorizedPrior(nn.Module):
         channels: C.
         init_scale: half-width of the density at the start, in units of z.
         filters: hidden units.
+        last_factor: the last layer has its factor a_4 too, as some public weights have.
     """
 
-    def __init__(self, channels: int, init_scale: float = 10.0, filters: tuple[int, ...] = (3, 3, 3)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        init_scale: float = 10.0,
+        filters: tuple[int, ...] = (3, 3, 3),
+        last_factor: bool = False,
+    ) -> None:
         super().__init__()
         self.channels = channels
+        self.last_factor = last_factor
         sizes = (1, *filters, 1)
         scale = init_scale ** (1 / (len(filters) + 1))
         self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
-        for k, (size_in, size_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for k, (size_in, size_out) in enumerate(pairwise(sizes)):
             start = math.log(math.expm1(1 / scale / size_out))
             self.matrices.append(nn.Parameter(torch.full((channels, size_out, size_in), start)))
             self.biases.append(nn.Parameter(torch.rand(channels, size_out, 1) - 0.5))
-            if k < len(filters):
+            if k < len(filters) or last_factor:
                 self.factors.append(nn.Parameter(torch.zeros(channels, size_out, 1)))
 
     def logits(self, x: Tensor) -> Tensor:
@@ -85,6 +94,6 @@ class FactorizedPrior(nn.Module):
 
     def double_copy(self) -> FactorizedPrior:
         """The same prior in float64, detached."""
-        copy = FactorizedPrior(self.channels).double()
+        copy = FactorizedPrior(self.channels, last_factor=self.last_factor).double()
         copy.load_state_dict({name: value.detach().double() for name, value in self.state_dict().items()})
         return copy

@@ -46,8 +46,8 @@ def freeze(trained: MeanScaleHyperprior, positions: Tensor | None = None) -> Fro
     config = trained.config
     distinct = tuple(sorted(set(config.z_gains)))
     codec = FrozenHyperprior(config, prior_tables(trained.prior, distinct), gaussian_tables()).to(device)
-    codec.analysis.load_state_dict(_shipped(trained.analysis.state_dict()))
-    codec.mean_path.load_state_dict(_shipped(trained.mean_path.state_dict()))
+    codec.analysis.load_state_dict(shipped_state(trained.analysis.state_dict()))
+    codec.mean_path.load_state_dict(shipped_state(trained.mean_path.state_dict()))
     codec.scale_path = trained.scale_path.frozen()
     gain = trained.gain(q.to(device))[:, :, 0, 0]
     codec.gain.copy_(gain.half().float())  # type: ignore[operator]
@@ -59,5 +59,6 @@ def freeze(trained: MeanScaleHyperprior, positions: Tensor | None = None) -> Fro
     return codec.eval()
 
 
-def _shipped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def shipped_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors rounded to the half precision that ships, as float32."""
     return {name: value.half().float() for name, value in state.items()}

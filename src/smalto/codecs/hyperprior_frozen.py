@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from smalto.bits.cdf import CdfTables
 from smalto.bits.rans import decode, encode
 from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
-from smalto.codecs.scale_path import IntegerScalePath, scale_layers
+from smalto.codecs.scale_path import SHIFT_BITS, IntegerScalePath, scale_layers
 from smalto.errors import DamagedPacket, LimitExceeded, UsageError
 
 MAX_CHUNK_SYMBOLS = 1 << 22
@@ -48,6 +49,38 @@ class PlaneCode:
     q: int
     hyper: bytes
     main: tuple[bytes, ...]
+
+
+class PlaneConfig(Protocol):
+    """What the coding form must know of a configuration; any frozen dataclass with these two."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def latent_channels(self) -> int:
+        """M, channels of y."""
+        ...
+
+    @property
+    def hyper_channels(self) -> int:
+        """Channels of z."""
+        ...
+
+
+class CodingNetworks(NamedTuple):
+    """The networks of a coding form: y -> z, z_hat -> mu, and z_hat -> index in 1/16 table steps.
+
+    y has four times the rows and columns of z, and one cell of y depends on cells of z at most two beyond its own.
+    """
+
+    analysis: nn.Module
+    mean_path: nn.Module
+    scale_path: IntegerScalePath
+
+
+def _lite_networks(config: HyperpriorConfig) -> CodingNetworks:
+    layers = scale_layers(config.hyper_channels, config.scale_widths, config.latent_channels)
+    return CodingNetworks(HyperAnalysis(config), MeanPath(config), IntegerScalePath(layers))
 
 
 @dataclass(frozen=True)
@@ -111,16 +144,28 @@ class FrozenHyperprior(nn.Module):
         config: layers.
         z_tables: CDF tables of the hyper-symbols, number ``z_level * hyper_channels + channel``.
         y_tables: CDF tables of the 64 scales.
+        networks: None builds those of a HyperpriorConfig.
     """
 
-    def __init__(self, config: HyperpriorConfig, z_tables: CdfTables, y_tables: CdfTables) -> None:
+    scale_path: IntegerScalePath
+    gain: Tensor
+    inverse_gain: Tensor
+    index_offset: Tensor
+    z_gain: Tensor
+    z_level: Tensor
+
+    def __init__(
+        self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, networks: CodingNetworks | None = None
+    ) -> None:
         super().__init__()
         channels = config.latent_channels
         self.config = config
         self.z_tables, self.y_tables = z_tables, y_tables
-        self.analysis = HyperAnalysis(config)
-        self.mean_path = MeanPath(config)
-        self.scale_path = IntegerScalePath(scale_layers(config.hyper_channels, config.scale_widths, channels))
+        if networks is None:
+            if not isinstance(config, HyperpriorConfig):
+                raise UsageError(f"{type(config).__name__} says no networks; pass them")
+            networks = _lite_networks(config)
+        self.analysis, self.mean_path, self.scale_path = networks
         self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
         self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
         self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
@@ -269,6 +314,10 @@ class FrozenHyperprior(nn.Module):
         for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             arrays[f"scale_path.weight{k}"] = weight.astype(np.int16)
             arrays[f"scale_path.bias{k}"] = bias.astype(np.int32)
+        if any(layer.shift != SHIFT_BITS for layer in self.scale_path.layers):
+            arrays["scale_path.shift"] = np.array([layer.shift for layer in self.scale_path.layers], np.uint8)
+        if self.scale_path.num_thresholds:
+            arrays["scale_path.thresholds"] = self.scale_path.thresholds.cpu().numpy().astype(np.int32)
         arrays["inverse_gain"] = self.inverse_gain.cpu().half().numpy()
         for name in ("index_offset", "z_gain", "z_level"):
             arrays[name] = getattr(self, name).cpu().numpy()
@@ -284,13 +333,16 @@ class FrozenHyperprior(nn.Module):
         return arrays
 
     @classmethod
-    def from_arrays(cls, config: HyperpriorConfig, arrays: Mapping[str, np.ndarray]) -> FrozenHyperprior:
-        """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
+    def from_arrays(
+        cls, config: PlaneConfig, arrays: Mapping[str, np.ndarray], networks: CodingNetworks | None = None
+    ) -> FrozenHyperprior:
+        """The codec whose ``decode_arrays`` and ``encode_arrays`` these are, in networks of these sizes."""
 
         def under(prefix: str) -> dict[str, np.ndarray]:
             return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
 
-        codec = cls(config, CdfTables.from_arrays(under("z_tables")), CdfTables.from_arrays(under("y_tables")))
+        z_tables, y_tables = (CdfTables.from_arrays(under(name)) for name in ("z_tables", "y_tables"))
+        codec = cls(config, z_tables, y_tables, networks)
         codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("mean_path").items()})
         codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("analysis").items()})
         layers = range(len(codec.scale_path.layers))
@@ -298,6 +350,8 @@ class FrozenHyperprior(nn.Module):
             [torch.from_numpy(arrays[f"scale_path.weight{k}"].astype(np.int64)) for k in layers],
             [torch.from_numpy(arrays[f"scale_path.bias{k}"].astype(np.int64)) for k in layers],
         )
+        if codec.scale_path.num_thresholds:
+            codec.scale_path.thresholds.copy_(torch.from_numpy(arrays["scale_path.thresholds"].astype(np.int64)))
         for name in ("gain", "inverse_gain", "index_offset", "z_gain", "z_level"):
             buffer: Tensor = getattr(codec, name)
             buffer.copy_(torch.from_numpy(np.asarray(arrays[name])))

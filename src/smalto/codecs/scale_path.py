@@ -2,7 +2,7 @@
 
 ::
 
-    z symbols x z gain ──► clamp -128..127 ──► [3x3, shift, clamp 0..255, shuffle x2] x2 ──► 3x3, shift ──► index in 1/16
+    z symbols x z gain ─► clamp -128..127 ─► [3x3, shift, clamp 0..255, shuffle x2] x2 ─► 3x3, shift ─► index in 1/16
 
 Every product and sum is an integer below 2^53, so float64 matrix products give it exactly on every machine, in any
 order of summation. Nothing here calls a convolution: neighbours are gathered by slicing.
@@ -29,15 +29,18 @@ INDEX_LIMIT = (-(2**20), 2**20)
 
 @dataclass(frozen=True)
 class ScaleLayer:
-    """One layer: kernel side (1 or 3), input channels, output channels, and the factor of its pixel shuffle."""
+    """One layer: kernel side (1 or 3), input and output channels, factor of its pixel shuffle, bits of its shift."""
 
     kernel: int
     channels_in: int
     channels_out: int
     up: int
+    shift: int = SHIFT_BITS
 
 
-def scale_layers(hyper_channels: int, widths: tuple[int, int], latent_channels: int, kernel: int = 3) -> tuple[ScaleLayer, ...]:
+def scale_layers(
+    hyper_channels: int, widths: tuple[int, int], latent_channels: int, kernel: int = 3
+) -> tuple[ScaleLayer, ...]:
     """The three layers of a scale path that goes from z at 1/64 to indexes at 1/16."""
     return (
         ScaleLayer(3, hyper_channels, widths[0], 2),
@@ -99,11 +102,17 @@ class IntegerScalePath(nn.Module):
 
     Args:
         layers: from hyper-symbols to indexes.
+        num_thresholds: for a path whose last layer gives scales instead of indexes: the index is then the number of
+            thresholds that the last layer's integer has reached. 0 for a path that gives indexes.
     """
 
-    def __init__(self, layers: tuple[ScaleLayer, ...]) -> None:
+    thresholds: Tensor
+
+    def __init__(self, layers: tuple[ScaleLayer, ...], num_thresholds: int = 0) -> None:
         super().__init__()
         self.layers = layers
+        self.num_thresholds = num_thresholds
+        self.register_buffer("thresholds", torch.zeros(num_thresholds, dtype=torch.float64))
         for k, layer in enumerate(layers):
             rows = layer.channels_in * layer.kernel**2
             self.register_buffer(f"weight{k}", torch.zeros(rows, layer.channels_out * layer.up**2, dtype=torch.float64))
@@ -132,7 +141,9 @@ class IntegerScalePath(nn.Module):
             limit = -INPUT_LIMIT[0] if k == 0 else ACTIVATION_LIMIT[1]
             worst = int((weight.abs().sum(0) * limit + bias.abs()).max())
             if worst >= 2**52:
-                raise WeightsError(f"scale path layer {k}: sums up to {worst} are not exact in float64; load other weights")
+                raise WeightsError(
+                    f"scale path layer {k}: sums up to {worst} are not exact in float64; load other weights"
+                )
             getattr(self, f"weight{k}").copy_(weight)
             getattr(self, f"bias{k}").copy_(bias)
 
@@ -147,11 +158,13 @@ class IntegerScalePath(nn.Module):
                 x = torch.cat(slices, dim=1)  # (B, 9 Cin, h, w)
             rows = x.permute(0, 2, 3, 1)  # (B, h, w, k k Cin)
             sums = torch.matmul(rows, getattr(self, f"weight{k}")) + getattr(self, f"bias{k}")
-            x = torch.floor(sums * 2.0**-SHIFT_BITS + 0.5).permute(0, 3, 1, 2)  # (B, Cout up^2, h, w)
+            x = torch.floor(sums * 2.0**-layer.shift + 0.5).permute(0, 3, 1, 2)  # (B, Cout up^2, h, w)
             last = k == len(self.layers) - 1
             x = x.clamp(*(INDEX_LIMIT if last else ACTIVATION_LIMIT))
             if layer.up > 1:
                 x = F.pixel_shuffle(x, layer.up)
+        if self.num_thresholds:
+            x = torch.searchsorted(self.thresholds, x.contiguous(), right=True).to(torch.float64)
         return x
 
     def arrays(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -183,11 +196,13 @@ def reference_indexes(path: IntegerScalePath, z: np.ndarray) -> np.ndarray:
                 block = weights[k][(i * side + j) * channels : (i * side + j + 1) * channels]  # (Cin, Cout up^2)
                 window = padded[:, :, i : i + height, j : j + width]
                 sums += np.einsum("bchw,co->bohw", window, block)
-        x = (sums + (1 << (SHIFT_BITS - 1))) >> SHIFT_BITS
+        x = (sums + (1 << layer.shift >> 1)) >> layer.shift
         last = k == len(path.layers) - 1
         x = np.clip(x, *(INDEX_LIMIT if last else ACTIVATION_LIMIT))
         if layer.up > 1:
             up = layer.up
             x = x.reshape(batch, layer.channels_out, up, up, height, width).transpose(0, 1, 4, 2, 5, 3)
             x = x.reshape(batch, layer.channels_out, height * up, width * up)
+    if path.num_thresholds:
+        x = np.searchsorted(path.thresholds.cpu().numpy().astype(np.int64), x, side="right")
     return x

@@ -1,4 +1,7 @@
-"""Systems: encoders, codecs and heads wired together. ``SYSTEMS`` maps a name to a builder that imports inside."""
+"""Systems: encoders, codecs and heads wired together. ``SYSTEMS`` maps a name to a builder that imports inside.
+
+``OPEN_SYSTEMS`` does the same for systems whose weights do not ship: their builders take the path of a weights file.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from typing import TYPE_CHECKING
 from smalto.data.photographs import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from smalto.systems.system import System
 
-__all__ = ["SYSTEMS", "System", "load"]
+__all__ = ["OPEN_SYSTEMS", "SYSTEMS", "System", "load", "load_from"]
 
 
 def _lite(device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
@@ -21,7 +26,14 @@ def _lite(device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
     return load_lite(device, dtype, max_pixels)
 
 
+def _hific(path: str | Path, device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
+    from smalto.systems.hific import load_hific
+
+    return load_hific(path, device, dtype, max_pixels)
+
+
 SYSTEMS: dict[str, Callable[[str, torch.dtype | None, int], System]] = {"lite-0": _lite}
+OPEN_SYSTEMS: dict[str, Callable[[str | Path, str, torch.dtype | None, int], System]] = {"hific": _hific}
 
 
 def load(
@@ -52,6 +64,33 @@ def load(
     if record.name not in SYSTEMS:
         raise UsageError(f"system {record.name!r} has weights but no builder; upgrade smalto")
     return SYSTEMS[record.name](device, dtype, max_pixels)
+
+
+def load_from(
+    path: str | Path,
+    name: str,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> System:
+    """Load a system whose weights the user brings.
+
+    Args:
+        path: its weights file.
+        name: a name of ``OPEN_SYSTEMS``.
+        device: torch device of the networks; symbols are the same on every device.
+        dtype: as for ``load``.
+        max_pixels: as for ``load``.
+
+    Raises:
+        UsageError: no system of that name takes a weights file.
+        WeightsError: the file is missing, damaged, or another system's.
+    """
+    from smalto.errors import UsageError
+
+    if name not in OPEN_SYSTEMS:
+        raise UsageError(f"no system called {name!r} takes a weights file; {', '.join(OPEN_SYSTEMS)} does")
+    return OPEN_SYSTEMS[name](path, device, dtype, max_pixels)
 
 
 def __getattr__(name: str) -> object:

@@ -145,10 +145,10 @@ class System:
         return [self.encode(image, quality=quality) for image in images]
 
     def analyse(self, picture: Image, encoder: str | None = None) -> Tensor:
-        """The latent (1, M, ceil(H / 16), ceil(W / 16)) of a picture, before quantisation."""
+        """The latent (1, M, h, w) of a picture, before quantisation; a border repeats its last row and column."""
         network = self._encoder(encoder)
         stride, window = self.plane.stride, self.engine.window_px
-        x = pad_to_multiple(image_tensor(picture), stride)
+        x = pad_to_multiple(image_tensor(picture), stride * self.plane.multiple)
         halo = int(network.halo_px)  # type: ignore[arg-type]
         return self.engine.run(network, x, window, halo, (1, stride))
 
@@ -185,11 +185,10 @@ class System:
         tile = packet.metadata.get("tile", TILE_PX)
         if not isinstance(tile, int) or tile % _TILE_UNIT_PX or not _TILE_UNIT_PX <= tile <= MAX_TILE_PX:
             raise DamagedPacket(f"tile size {tile!r} is out of range; the file is damaged")
-        stride = self.plane.stride
-        rows, columns = -(-packet.height // stride), -(-packet.width // stride)
+        rows, columns = self.plane.grid(packet.height, packet.width)
         with times.measure("codec"):
             code = PlaneCode(main.q, hyper.chunks[0], main.chunks)
-            y = self.parts.codec.decode(code, rows, columns, tile // stride)
+            y = self.parts.codec.decode(code, rows, columns, tile // self.plane.stride)
         return Latent(self.parts.spec, {_PLANE: y}, packet.height, packet.width)
 
     def _packet(self, data: bytes) -> Packet:
