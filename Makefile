@@ -7,8 +7,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
 PICTURES ?=
-DATA ?= $(SMALTO_DATA)
+DATA ?=
 SUITE ?= rd
+
+# Two processes of one compute thread each: networks in tests are small, a pool of threads would only slow them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -38,10 +41,11 @@ demo: $(DEMO) ## encode sample photographs and answer every task; PICTURES="a.pn
 test: lint types imports test-fast ## what CI runs: format, lint, types, import contract, tests
 
 test-fast: $(DEV) ## the tests alone, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
-test-slow: $(DEV) ## the slow tests: wheel in a read-only install, long properties, fuzzing through the command line
-	$(BIN)/python -m pytest -m slow
+test-slow: $(DEV) ## the slow tests: real training, compilers, peers, long properties
+	$(PIP) -e '.[demo,dev,export,bench]'
+	$(PYTEST) -m slow
 
 decode-exact: $(DEV) ## bit-exactness of decoding across threads, batches, layouts, compilers and devices
 	$(PIP) -e '.[demo,dev,export]'
