@@ -32,7 +32,7 @@ $(DEMO): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[demo,dev]'
+	$(PIP) -e '.[demo,dev,bench,export]'
 	@touch $@ $(DEMO)
 
 demo: $(DEMO) ## encode sample photographs and answer every task; PICTURES="a.png b.jpg" takes your own
@@ -44,11 +44,9 @@ test-fast: $(DEV) ## the tests alone, without the slow ones
 	$(PYTEST) -m "not slow"
 
 test-slow: $(DEV) ## the slow tests: real training, compilers, peers, long properties
-	$(PIP) -e '.[demo,dev,export,bench]'
 	$(PYTEST) -m slow
 
 decode-exact: $(DEV) ## bit-exactness of decoding across threads, batches, layouts, compilers and devices
-	$(PIP) -e '.[demo,dev,export]'
 	$(BIN)/python -m pytest -m exact tests/exact
 
 fuzz: $(DEV) ## 100,000 mutated files through info, verify, decode and the Python interface
@@ -69,7 +67,6 @@ format: $(DEV) ## rewrite the sources as the formatter wants them
 	$(BIN)/ruff check --fix
 
 bench: $(DEV) ## SUITE=rd|coder|speed with DATA=folder, ours beside peers
-	$(PIP) -e '.[demo,dev,bench]'
 	$(BIN)/smalto bench $(SUITE) $(if $(DATA),--data $(DATA))
 
 clean: ## remove .venv, caches and built files
