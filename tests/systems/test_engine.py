@@ -10,7 +10,7 @@ from smalto.encoders.hific import Encoder
 from smalto.errors import UsageError
 from smalto.heads.image import Decoder
 from smalto.heads.super_resolve import SuperResolver
-from smalto.systems.engine import Engine, StageTimes, pad_to_multiple
+from smalto.systems.engine import Engine, StageTimes, fast_dtype, pad_to_multiple
 from tests.tiny_models import (
     NARROW_HIFIC_DECODER,
     NARROW_HIFIC_ENCODER,
@@ -94,3 +94,36 @@ def test_stage_times_add_up() -> None:
         pass
     assert list(times.seconds) == ["encoder", "codec"]
     assert all(seconds >= 0 for seconds in times.seconds.values())
+
+
+def test_windows_keep_the_type_and_are_of_nearly_equal_size() -> None:
+    seen = []
+
+    def network(part: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(part.shape[2:]))
+        return part[:, :1].add(1).to(torch.uint8)
+
+    x = torch.randint(0, 100, (1, 2, 50, 33), dtype=torch.uint8)
+    assert torch.equal(ENGINE.run(network, x, 16, 0, (1, 1)), x[:, :1] + 1)
+    assert set(seen) == {(13, 11), (11, 11)}
+    assert len(seen) == 12
+
+
+def test_padding_takes_any_type() -> None:
+    x = torch.arange(6, dtype=torch.uint8).view(1, 1, 2, 3)
+    assert pad_to_multiple(x, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+
+
+def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert fast_dtype(cpu) == torch.float32
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert fast_dtype(cpu) == (torch.bfloat16 if torch.backends.mkldnn.is_available() else torch.float32)
+    assert fast_dtype(torch.device("meta")) == torch.float32
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert fast_dtype(cpu) == torch.float32
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert fast_dtype(cpu) == torch.float32

@@ -43,7 +43,7 @@ class FactorizedPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.last_factor = last_factor
+        self.filters, self.last_factor = filters, last_factor
         sizes = (1, *filters, 1)
         scale = init_scale ** (1 / (len(filters) + 1))
         self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
@@ -94,6 +94,6 @@ class FactorizedPrior(nn.Module):
 
     def double_copy(self) -> FactorizedPrior:
         """The same prior in float64, detached."""
-        copy = FactorizedPrior(self.channels, last_factor=self.last_factor).double()
+        copy = FactorizedPrior(self.channels, filters=self.filters, last_factor=self.last_factor).double()
         copy.load_state_dict({name: value.detach().double() for name, value in self.state_dict().items()})
         return copy

@@ -36,6 +36,7 @@ class EncoderConfig:
         out_kernel: side of the last convolution.
         norm: ChannelNorm and ReLU after every convolution (HiFiC), or neither.
         linear: add the linear block transform.
+        down_pad: (left, right, top, bottom) pixels of reflection around a 3x3 convolution of stride 2.
     """
 
     widths: tuple[int, ...] = (60, 120, 240, 480, 960)
@@ -47,6 +48,7 @@ class EncoderConfig:
     out_kernel: int = 3
     norm: bool = True
     linear: bool = False
+    down_pad: tuple[int, int, int, int] = (0, 1, 0, 1)
 
     @property
     def stride(self) -> int:
@@ -71,16 +73,16 @@ LITE = EncoderConfig(
 class Down(nn.Module):
     """Halve the resolution: convolution of stride 2, then norm and ReLU when the configuration has them."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, norm: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, config: EncoderConfig) -> None:
         super().__init__()
-        self.kernel = kernel
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride=2)
-        self.norm = ChannelNorm(channels_out) if norm else None
+        self.pad = config.down_pad if config.down_kernel == 3 else None
+        self.conv = nn.Conv2d(channels_in, channels_out, config.down_kernel, stride=2)
+        self.norm = ChannelNorm(channels_out) if config.norm else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2)); reflection padding, asymmetric as TensorFlow's SAME."""
-        if self.kernel == 3:
-            x = F.pad(x, (0, 1, 0, 1), mode="reflect")
+        """(B, C, H, W) -> (B, C', H / 2, W / 2) for even sides; reflection, by default as TensorFlow's SAME pads."""
+        if self.pad is not None:
+            x = F.pad(x, self.pad, mode="reflect")
         x = self.conv(x)
         return x if self.norm is None else torch.relu(self.norm(x))
 
@@ -103,12 +105,14 @@ class Encoder(nn.Module):
         self.stem_norm = ChannelNorm(config.widths[0]) if config.norm else None
         stages = [nn.Sequential(*[SeparableBlock(config.widths[0]) for _ in range(config.blocks[0])])]
         for before, width, num_blocks in zip(config.widths, config.widths[1:], config.blocks[1:], strict=False):
-            down = Down(before, width, config.down_kernel, config.norm)
+            down = Down(before, width, config)
             stages.append(nn.Sequential(down, *[SeparableBlock(width) for _ in range(num_blocks)]))
         self.stages = nn.ModuleList(stages)
         pad = config.out_kernel // 2
         mode = "reflect" if pad else "zeros"
-        self.out = nn.Conv2d(config.widths[-1], config.latent_channels, config.out_kernel, padding=pad, padding_mode=mode)
+        self.out = nn.Conv2d(
+            config.widths[-1], config.latent_channels, config.out_kernel, padding=pad, padding_mode=mode
+        )
         self.linear = None
         if config.linear:
             self.linear = nn.Conv2d(3, config.latent_channels, config.stride, stride=config.stride)
