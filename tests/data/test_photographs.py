@@ -15,7 +15,16 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as Pil
 from PIL import ImageOps
 
-from smalto.data.photographs import as_image, image_tensor, picture_files, read_image, tensor_image
+from smalto.data.photographs import (
+    as_image,
+    image_planes,
+    image_tensor,
+    picture_files,
+    pixel_levels,
+    read_image,
+    tensor_image,
+    unit_range,
+)
 from smalto.errors import ImageError, UsageError
 from smalto.types import Image
 
@@ -270,3 +279,19 @@ def test_picture_files_are_sorted_and_found_below(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no pictures"):
         picture_files(tmp_path / "empty")
+
+
+def test_levels_are_clamped_rounded_and_always_numbers() -> None:
+    values = torch.tensor([-1.0, 0.0, 0.4999 / 255, 0.5001 / 255, 1.0, 2.0, torch.inf, -torch.inf, torch.nan])
+    levels = pixel_levels(values.expand(1, 3, 1, 9))
+    assert levels[0, 0, 0].tolist() == [0, 0, 0, 1, 255, 255, 255, 0, 128]
+    grey = pixel_levels(torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1), grey=True)
+    assert grey.flatten().tolist() == [128, 128, 128]
+
+
+def test_planes_are_the_pictures_own_numbers() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    planes = image_planes(Image(pixels))
+    assert planes.data_ptr() == pixels.ctypes.data
+    assert torch.equal(unit_range(planes), image_tensor(Image(pixels)))
+    assert unit_range(image_planes(Image(np.full((1, 1, 3), 0.25, np.float32)))).flatten().tolist() == [0.25] * 3

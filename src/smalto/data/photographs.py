@@ -112,14 +112,37 @@ def as_image(value: Image | PilImage | np.ndarray | torch.Tensor) -> Image:
     return tensor_image(value)
 
 
-def image_tensor(image: Image) -> torch.Tensor:
-    """The picture as a float32 tensor (1, 3, H, W) in [0, 1]; alpha is left behind."""
+def image_planes(image: Image) -> torch.Tensor:
+    """The picture's own numbers as (1, 3, H, W), uint8 or float32, without a copy; alpha is left behind."""
     import numpy as np
     import torch
 
-    pixels = torch.from_numpy(np.ascontiguousarray(image.pixels))  # (H, W, 3)
-    tensor = pixels.permute(2, 0, 1)[None].contiguous()
-    return tensor.float().div_(255.0) if tensor.dtype == torch.uint8 else tensor.float()
+    return torch.from_numpy(np.ascontiguousarray(image.pixels)).permute(2, 0, 1)[None]
+
+
+def unit_range(planes: torch.Tensor) -> torch.Tensor:
+    """What ``image_planes`` gives, or any part of it, as float32 in [0, 1]."""
+    return planes.float() if planes.is_floating_point() else planes.float().div_(255.0)
+
+
+def image_tensor(image: Image) -> torch.Tensor:
+    """The picture as a float32 tensor (1, 3, H, W) in [0, 1]; alpha is left behind."""
+    return unit_range(image_planes(image).contiguous())
+
+
+def pixel_levels(planes: torch.Tensor, grey: bool = False) -> torch.Tensor:
+    """Floats in [0, 1] as uint8 levels: clamped, rounded to nearest, what is no number in the middle.
+
+    Args:
+        planes: (B, 3, H, W).
+        grey: replace the three channels by their mean.
+    """
+    import torch
+
+    values = planes.detach().float()
+    if grey:
+        values = values.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return values.nan_to_num(0.5, 1.0, 0.0).clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
 def tensor_image(
@@ -144,10 +167,7 @@ def tensor_image(
     if planes.ndim != 3 or planes.shape[0] != 3:
         raise UsageError(f"tensor {tuple(tensor.shape)} is no picture; pass (3, H, W) or (1, 3, H, W)")
     _check_size((planes.shape[2], planes.shape[1]), source, MAX_PIXELS)
-    planes = planes.detach().float()
-    if grey:
-        planes = planes.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    levels = planes.clamp(0.0, 1.0).mul(255.0).add(0.5).to(torch.uint8)
+    levels = pixel_levels(planes[None], grey)[0]
     return Image(levels.permute(1, 2, 0).contiguous().cpu().numpy(), alpha, grey, source)
 
 

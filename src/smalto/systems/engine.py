@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smalto.errors import UsageError
 
-WINDOW_PX = 1536
+WINDOW_PX = 2048
+_NATIVE_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch.cpu, in versions that have them
 
 
 @dataclass
@@ -31,11 +31,17 @@ class StageTimes:
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it natively, float32 elsewhere."""
+    """bfloat16 where the device multiplies in it natively, float32 elsewhere (emulation is slower than float32)."""
+    native = False
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None) or getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return torch.bfloat16 if native is not None and native() else torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu" and torch.backends.mkldnn.is_available():
+        native = any(getattr(torch.cpu, name, _no)() for name in _NATIVE_BFLOAT16)
+    return torch.bfloat16 if native else torch.float32
+
+
+def _no() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -80,39 +86,49 @@ class Engine:
         """Apply a convolutional network, in windows when the input is larger than one.
 
         Args:
-            network: (1, C, h, w) -> (1, C', h up / down, w up / down).
+            network: (1, C, h, w) -> (1, C', h up / down, w up / down), of any type of number.
             x: its input.
-            window: side of a window in input cells.
+            window: largest side of a window in input cells, a multiple of ``down``; windows are of nearly equal size.
             halo: input cells of context on each side, at least the receptive field; a multiple of ``down``.
             ratio: (up, down): output cells per input cell.
 
         Returns:
-            What ``network(x)`` would give, float32.
+            What ``network(x)`` would give.
         """
         up, down = ratio
         x = x.to(self.device)
         height, width = x.shape[2], x.shape[3]
         if max(height, width) <= window + 2 * halo:
             with self.precision():
-                return network(x.contiguous(memory_format=torch.channels_last)).float()
+                return network(x.contiguous(memory_format=torch.channels_last))
         out: Tensor | None = None
-        for top in range(0, height, window):
-            for left in range(0, width, window):
-                bottom, right = min(top + window, height), min(left + window, width)
+        window_rows, window_columns = _even(height, window, down), _even(width, window, down)
+        for top in range(0, height, window_rows):
+            for left in range(0, width, window_columns):
+                bottom, right = min(top + window_rows, height), min(left + window_columns, width)
                 first_row, first_column = max(top - halo, 0), max(left - halo, 0)
                 part = x[:, :, first_row : min(bottom + halo, height), first_column : min(right + halo, width)]
                 with self.precision():
-                    y = network(part.contiguous(memory_format=torch.channels_last)).float()
+                    y = network(part.contiguous(memory_format=torch.channels_last))
                 rows = slice((top - first_row) * up // down, (bottom - first_row) * up // down)
                 columns = slice((left - first_column) * up // down, (right - first_column) * up // down)
                 if out is None:
-                    out = torch.empty(1, y.shape[1], height * up // down, width * up // down, device=self.device)
+                    shape = (1, y.shape[1], height * up // down, width * up // down)
+                    out = torch.empty(shape, dtype=y.dtype, device=self.device, memory_format=torch.channels_last)
                 target = out[:, :, top * up // down : bottom * up // down, left * up // down : right * up // down]
                 target.copy_(y[:, :, rows, columns])
         return out  # type: ignore[return-value]  # the loops run at least once
 
 
+def _even(size: int, window: int, multiple: int) -> int:
+    """The side of nearly equal windows of at most ``window`` that cover ``size``, a multiple of ``multiple``."""
+    count = -(-size // window)
+    return -(-size // (count * multiple)) * multiple
+
+
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (1, C, H, W) until both sides are multiples of ``multiple``."""
+    """Repeat the last row and column of (1, C, H, W), of any type, until both sides are multiples of ``multiple``."""
     down, right = -x.shape[2] % multiple, -x.shape[3] % multiple
-    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
+    if down:
+        x = torch.cat([x, x[:, :, -1:].expand(-1, -1, down, -1)], dim=2)
+    return torch.cat([x, x[:, :, :, -1:].expand(-1, -1, -1, right)], dim=3) if right else x

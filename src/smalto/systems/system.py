@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from smalto.bits.packet import FILE_SPACE, PART_HYPER, PART_MAIN, CodecNumber, Limits, Packet, Section, SpaceEntry
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
 from smalto.codecs.lossless import decode_plane, encode_plane
-from smalto.data.photographs import MAX_PIXELS, MAX_SIDE_PX, as_image, image_tensor, tensor_image
+from smalto.data.photographs import MAX_PIXELS, MAX_SIDE_PX, as_image, image_planes, pixel_levels, unit_range
 from smalto.errors import DamagedPacket, LimitExceeded, MissingSpace, UsageError
 from smalto.systems.engine import Engine, StageTimes, pad_to_multiple
 from smalto.types import Image, Latent, LatentSpec
@@ -148,9 +148,9 @@ class System:
         """The latent (1, M, h, w) of a picture, before quantisation; a border repeats its last row and column."""
         network = self._encoder(encoder)
         stride, window = self.plane.stride, self.engine.window_px
-        x = pad_to_multiple(image_tensor(picture), stride * self.plane.multiple)
+        x = pad_to_multiple(image_planes(picture), stride * self.plane.multiple)
         halo = int(network.halo_px)  # type: ignore[arg-type]
-        return self.engine.run(network, x, window, halo, (1, stride))
+        return self.engine.run(lambda part: network(unit_range(part)), x, window, halo, (1, stride))
 
     def _encoder(self, name: str | None) -> nn.Module:
         encoders = self.parts.encoders
@@ -255,12 +255,18 @@ class System:
         stride, scale = self.plane.stride, head.scale
         with stages.measure(task):
             window = self.engine.window_px // (stride * scale)
-            x = self.engine.run(head, latent.planes[_PLANE], window, head.halo_cells, (stride * scale, 1))
-            x = x[:, :, : latent.height * scale, : latent.width * scale].nan_to_num(0.5, 1.0, 0.0)
-            picture = tensor_image(x, grey=grey, alpha=alpha if scale == 1 else None)
-        if alpha is None or scale == 1:
-            return picture
-        return Image(picture.pixels, _enlarged(alpha, scale), grey, picture.source)
+            levels = self.engine.run(
+                lambda part: pixel_levels(head(part), grey),
+                latent.planes[_PLANE],
+                window,
+                head.halo_cells,
+                (stride * scale, 1),
+            )
+            levels = levels[0, :, : latent.height * scale, : latent.width * scale]
+            pixels = levels.permute(1, 2, 0).contiguous().cpu().numpy()  # (H, W, 3)
+        if alpha is not None and scale > 1:
+            alpha = _enlarged(alpha, scale)
+        return Image(pixels, alpha, grey, task)
 
 
 def _alpha_of(packet: Packet) -> np.ndarray | None:
