@@ -2,8 +2,8 @@
 
 HiFiC: state dicts of the widely used PyTorch reimplementation, J. Tan's ``high-fidelity-generative-compression``; its
 ``Model`` has the parts ``Encoder``, ``Generator`` and ``Hyperprior`` (keys ``Encoder.conv_block1.1.weight`` ...
-``Hyperprior.hyperlatent_likelihood.a_3``). It differs from the configuration HIFIC here in padding (reflection above and
-to the right of strided convolutions, reflection in the hyper-analysis), and its scale synthesis gives sigma itself.
+``Hyperprior.hyperlatent_likelihood.a_3``). It differs from the configuration HIFIC here in padding (reflection above
+and to the right of strided convolutions, reflection in the hyper-analysis), and its scale synthesis gives sigma itself.
 
 CompressAI: ``ScaleHyperprior`` (bmshj2018-hyperprior) and ``MeanScaleHyperprior`` (mbt2018-mean), keys ``g_a.0.weight``
 ... ``entropy_bottleneck.matrices.0``, or ``entropy_bottleneck._matrix0`` in its published files.
