@@ -22,6 +22,7 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from smalto.bench.fuzz_judge import FuzzTarget, attempt, complaint_about, examin
 from smalto.bench.fuzz_report import FuzzReport, Verdict
 from smalto.bench.miniature import miniature_system, scene
 from smalto.bench.peak_memory import peak_rss_bytes
-from smalto.bench.results import bench_result
+from smalto.bench.results import bench_result, source_commit
 from smalto.bits.mutation import Mutant, mutant
 from smalto.bits.packet import Packet
 from smalto.errors import UsageError, WeightsError
@@ -176,7 +177,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the top of this file. Returns the exit code."""
     asked = _arguments(sys.argv[1:] if arguments is None else arguments)
-    threads = torch.get_num_threads()
+    threads, commit = torch.get_num_threads(), source_commit()
     torch.set_num_threads(1)
     reports = []
     try:
@@ -196,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faulthandler.cancel_dump_traceback_later()  # an interrupted reader may leave a thread that never ends
     command = " ".join(["python -m smalto.bench.fuzz", *(sys.argv[1:] if arguments is None else arguments)])
     result = bench_result("fuzz", command, [report.table() for report in reports], ("torch", "numpy", "numba"))
+    result = replace(result, commit=commit)  # a long run is of the source that it began with
     if asked.json:
         result.save(asked.json)
     sys.stdout.write(result.heading() + "\n" + "\n".join(report.to_text() for report in reports))

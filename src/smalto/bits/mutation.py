@@ -20,6 +20,11 @@ from smalto.errors import PacketError, UsageError
 _ANYTHING = Limits(max_pixels=1 << 62, max_file_bytes=1 << 62, codecs=frozenset(range(256)))
 _SIDES = (0, 1, 2, 63, 64, 65, 4096, 8191, 8192, 8193, 65535, 65536, 1 << 20, 1 << 31, 1 << 32, MAX_VARINT)
 _LENGTHS = (0, 1, 3, 4, 5, 127, 128, 255, 1 << 16, 1 << 24, 1 << 26, 1 << 31, (1 << 32) - 1, 1 << 40, MAX_VARINT)
+_FACTS: tuple[dict[str, str | int | bytes], ...] = (
+    *({"encoder": text} for text in ("", "x" * 20000, "\u00e9", "nobody")),
+    *({"tile": side} for side in (-64, 0, 1, 64, 128, 1024, 2048, 4096, 1 << 61, "64", b"64")),
+    *({"grey": value} for value in (-1, 1, 2)),
+)
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,7 @@ def _field(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     if how == 6 and packet.spaces:
         packet.spaces = (replace(packet.spaces[0], codec_digest=rng.randbytes(8)), *packet.spaces[1:])
     elif how == 7 or not packet.sections:
-        packet.metadata["encoder"] = rng.choice(("", "x" * 20000, "\u00e9", "nobody"))
+        packet.metadata |= rng.choice(_FACTS)
     else:
         section = rng.choice(packet.sections)
         if how == 0:
