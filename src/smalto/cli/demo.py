@@ -42,6 +42,7 @@ def demo(
     reporter: Reporter = context.obj
 
     from smalto import load
+    from smalto.bench.contact_sheet import write_contact_sheet
     from smalto.bench.demonstration import demonstrate, warm_up
     from smalto.bench.report import write_report
 
@@ -51,6 +52,7 @@ def demo(
     for path in reporter.track(paths, "demo"):
         shown.append(demonstrate(loaded, path, Path(output), level))
         last = shown[-1]
+        write_contact_sheet(last, Path(output))
         rate = f"{last.num_bytes:,} bytes, {last.bits_per_pixel:.3f} bits per pixel"
         reporter.line(f"{path.name}: {rate}, {last.psnr_db:.2f} dB")
     page = write_report(shown, Path(output), system)
