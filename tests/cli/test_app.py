@@ -62,6 +62,8 @@ def test_version(smalto: Callable[..., Outcome]) -> None:
         (("encode", "x.png", "--bpp", "0"), "--bpp 0: not a rate"),
         (("encode", "x.png", "--bpp", "nan"), "--bpp nan: not a rate"),
         (("encode", "x.png", "--tile", "100"), "--tile 100: not a tile"),
+        (("encode", "x.png", "--effort", "3"), "leave --effort out"),
+        (("encode", "x.png", "--with", "huvr-0"), "leave --with out"),
         (("encode", "x.png"), "x.png: no such file"),
     ],
 )
@@ -149,3 +151,22 @@ def test_a_closed_pipe_is_no_traceback(packet_file: Path) -> None:
     os.close(writer)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_half_written_file(tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(b"")
+    (tmp_path / "p.smalto").write_bytes(b"old")
+    program = (
+        "import os, signal, smalto\nimport smalto.cli.encode as command\nfrom smalto.files import replacing\n"
+        "def write(target, data):\n    with replacing(target) as stream:\n        stream.write(b'half')\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n        stream.write(data)\n"
+        "smalto.load = smalto.read_image = lambda *arguments, **options: None\n"
+        "command._encode_one = lambda loaded, job, *rest: write(job.target, b'rest')\n"
+        "from smalto.cli import main\nmain()"
+    )
+    done = _process("encode", str(tmp_path / "p.png"), code=program)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("smalto: interrupted")
+    assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.png", "p.smalto"]
+    assert (tmp_path / "p.smalto").read_bytes() == b"old"

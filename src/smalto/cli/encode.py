@@ -33,12 +33,22 @@ def encode(
     tile: Annotated[
         int, typer.Option(metavar="PX", help="Side of the chunks a file can be read by.")
     ] = DEFAULT_TILE_PX,
+    effort: Annotated[
+        int | None, typer.Option(metavar="N", help="Search of the encoder; no installed encoder searches yet.")
+    ] = None,
+    spaces: Annotated[
+        str | None, typer.Option("--with", metavar="SPACE,...", help="Further spaces; none can be added yet.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Encode pictures into .smalto files.
 
     Without -o or -d each file lies beside its picture, with the extension .smalto.
     """
+    if effort is not None:
+        raise UsageError(f"--effort {effort}: no installed encoder has a search to set; leave --effort out")
+    if spaces is not None:
+        raise UsageError(f"--with {spaces}: a file of the installed systems holds one space; leave --with out")
     if quality is not None and bpp is not None:
         raise UsageError("--quality and --bpp: only one of them can set the rate; leave one out")
     if bpp is not None and not 0.0 < bpp <= 64.0:
