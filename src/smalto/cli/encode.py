@@ -17,28 +17,33 @@ if TYPE_CHECKING:
 DEFAULT_TILE_PX = 1024
 
 
+Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Pictures; - reads one from a pipe.")]
+Quality = Annotated[
+    str | None, typer.Option(metavar="low|medium|high|0..100", help="Rises in rate; medium when neither is given.")
+]
+Rate = Annotated[float | None, typer.Option(metavar="X", help="Bits per pixel of the whole file, met from below.")]
+EncoderName = Annotated[str | None, typer.Option(metavar="NAME", help="Encoder that writes the space.")]
+Tile = Annotated[int, typer.Option(metavar="PX", help="Side of the chunks a file can be read by.")]
+Effort = Annotated[
+    int | None, typer.Option(metavar="N", help="Search of the encoder; no installed encoder searches yet.")
+]
+FurtherSpaces = Annotated[
+    str | None, typer.Option("--with", metavar="SPACE,...", help="Further spaces; none can be added yet.")
+]
+
+
 def encode(
     context: typer.Context,
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Pictures; - reads one from a pipe.")],
+    inputs: Inputs,
     output: Output = None,
     directory: Directory = None,
     system: SystemName = "default",
-    quality: Annotated[
-        str | None, typer.Option(metavar="low|medium|high|0..100", help="Rises in rate; medium when neither is given.")
-    ] = None,
-    bpp: Annotated[
-        float | None, typer.Option(metavar="X", help="Bits per pixel of the whole file, met from below.")
-    ] = None,
-    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="Encoder that writes the space.")] = None,
-    tile: Annotated[
-        int, typer.Option(metavar="PX", help="Side of the chunks a file can be read by.")
-    ] = DEFAULT_TILE_PX,
-    effort: Annotated[
-        int | None, typer.Option(metavar="N", help="Search of the encoder; no installed encoder searches yet.")
-    ] = None,
-    spaces: Annotated[
-        str | None, typer.Option("--with", metavar="SPACE,...", help="Further spaces; none can be added yet.")
-    ] = None,
+    quality: Quality = None,
+    bpp: Rate = None,
+    encoder: EncoderName = None,
+    tile: Tile = DEFAULT_TILE_PX,
+    effort: Effort = None,
+    spaces: FurtherSpaces = None,
     device: Device = "cpu",
 ) -> None:
     """Encode pictures into .smalto files.
