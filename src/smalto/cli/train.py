@@ -21,25 +21,33 @@ CHECKPOINT = "checkpoint"
 RUNS = "runs"
 
 
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help=f"One of {', '.join(RECIPES)}.")]
+Minutes = Annotated[float, typer.Option(metavar="N", help="Time budget of this slice.")]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Folder of a run to go on with, or an installed system to start from.")
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe; may be repeated.")
+]
+RunFolder = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of a new run; runs/RECIPE-TIME otherwise.")
+]
+TrainingDevice = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, ...; the fastest there is.")]
+MaxSteps = Annotated[int | None, typer.Option(metavar="N", help="Stop after so many steps.")]
+Describe = Annotated[bool, typer.Option("--describe", help="Show the recipe's time and score, and stop.")]
+
+
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=f"One of {', '.join(RECIPES)}.")],
+    recipe: Recipe,
     data: Data = None,
-    minutes: Annotated[float, typer.Option(metavar="N", help="Time budget of this slice.")] = 60.0,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Folder of a run to go on with, or an installed system to start from."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe; may be repeated.")
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder of a new run; runs/RECIPE-TIME otherwise."),
-    ] = None,
-    device: Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, ...; the fastest there is.")] = None,
-    max_steps: Annotated[int | None, typer.Option(metavar="N", help="Stop after so many steps.")] = None,
-    describe: Annotated[bool, typer.Option("--describe", help="Show the recipe's time and score, and stop.")] = False,
+    minutes: Minutes = 60.0,
+    resume: Resume = None,
+    settings: Settings = None,
+    output: RunFolder = None,
+    device: TrainingDevice = None,
+    max_steps: MaxSteps = None,
+    describe: Describe = False,
 ) -> None:
     """Train by a recipe, for a time budget.
 
