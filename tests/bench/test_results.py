@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import smalto
 from smalto.bench import results
 from smalto.bench.results import BenchResult, Machine, Table, bench_result, source_commit, this_machine
 from smalto.errors import UsageError
@@ -59,7 +60,8 @@ def test_ragged_rows_and_missing_names_are_refused() -> None:
 
 
 def test_a_result_says_where_it_comes_from(tmp_path: Path) -> None:
-    made = bench_result("coder", "smalto bench coder", [Table("a", (), ())], ["numpy", "no-such-package"])
+    made = bench_result("coder", "smalto bench coder", [Table("a", (), ())], ["smalto", "no-such-package"])
+    assert dict(made.versions)["smalto"] == smalto.__version__
     assert dict(made.versions)["no-such-package"] == "not installed"
     assert made.machine == this_machine()
     assert made.machine.num_cores >= 1

@@ -8,8 +8,9 @@
 
 Conventions: bpp = 8 x bytes of the file / (height x width). A curve's point is the mean of the pictures' bpp and the
 mean of the pictures' PSNR (over RGB, 8 bits) at one quality setting, not the PSNR of the mean error: on Kodak that
-gives JPEG .268/26.67 .458/29.14 .615/30.49 .865/32.17, WebP .217/28.11 .377/30.19 .577/32.20 .769/33.73 and AVIF
-.494/32.46 .721/34.28 bpp/dB at qualities 10 20 30 50, 5 20 40 60 and 45 55. Published curves use it too.
+gives JPEG .268/26.67 .458/29.14 .615/30.49 .865/32.17 bpp/dB at qualities 10 20 30 50, WebP .217/28.11 .377/30.19
+.577/32.20 .769/33.73 at 5 20 40 60, AVIF .189/28.60 .308/30.41 .494/32.46 .721/34.28 at 25 35 45 55. The published
+curves use the same convention.
 Every codec is given 8-bit RGB without alpha. Each runs once before it is timed; times are wall-clock seconds of one
 call with the picture in memory.
 """
@@ -38,7 +39,7 @@ Progress = Callable[[int, int, str], None]
 
 PEER_QUALITIES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        "jpeg": (5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80),
+        "jpeg": (4, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80),
         "webp": (0, 5, 10, 20, 30, 40, 50, 60, 70, 80),
         "avif": (15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70),
     }

@@ -210,6 +210,8 @@ def _accelerator() -> str:
 
 
 def _version(package: str) -> str:
+    if package == "smalto":  # also when it runs from a source tree that is not installed
+        return smalto.__version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
