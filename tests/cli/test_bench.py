@@ -51,10 +51,13 @@ def test_coder_measures_streams(smalto: Command, tmp_path: Path) -> None:
     [
         ((), "missing command; see smalto bench --help"),
         (("levitation",), "no such command 'levitation'; see smalto bench --help"),
-        (("rd", "--qualities", "1,two"), "not whole numbers"),
+        (("rd", "--qualities", "1,two"), "not a list of numbers"),
         (("rd", "--peers", "jpeg3000"), "jpeg3000"),
         (("rd", "--published", "moon"), "moon"),
         (("coder", "--symbols", "3"), "10000 symbols"),
+        (("speed", "--threads", "two"), "not a list of numbers"),
+        (("speed", "--sizes", "1,big"), "not a list of numbers"),
+        (("speed", "--quality", "fine"), "not a quality"),
     ],
 )
 def test_wrong_usage(smalto: Command, pictures: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from smalto.cli.datasets import find_data
-from smalto.cli.options import Data, Device
+from smalto.cli.datasets import DATA_VARIABLE, find_data, sample_photographs
+from smalto.cli.options import Data, Device, SystemName, parse_quality
 from smalto.errors import UsageError
 from smalto.files import replace_file
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from smalto.cli.progress import Reporter
 
 NONE = "none"
+Number = TypeVar("Number", int, float)
 
 bench = typer.Typer(help="Measure ours beside peers.", rich_markup_mode=None)
 
@@ -51,7 +54,7 @@ def rd(
 
     settings = RdSettings(
         folder=find_data(data, "kodak"),
-        qualities=_numbers("--qualities", qualities),
+        qualities=_numbers("--qualities", qualities, int),
         peers=() if peers == NONE else tuple(peers.split(",")),
         system=None if system == NONE else system,
         device=device,
@@ -87,11 +90,57 @@ def coder(
     _save_json(result, json_file)
 
 
-def _numbers(option: str, text: str) -> tuple[int, ...]:
+@bench.command()
+def speed(
+    context: typer.Context,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="PLACE", help="A picture, or a folder whose first picture is taken.")
+    ] = None,
+    json_file: JsonFile = None,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Repetitions; the median counts.")] = 15,
+    threads: Annotated[str, typer.Option(metavar="N,N,...", help="Compute threads, one after another.")] = "1,2",
+    sizes: Annotated[
+        str, typer.Option(metavar="MPX,MPX,...", help="Sizes of the growth table, or none.")
+    ] = "0.1,0.4,1,2,4,8,16",
+    quality: Annotated[str, typer.Option(metavar="low|medium|high|0..100", help="Quality of ours.")] = "medium",
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="CompressAI's hyperprior beside.")] = True,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Peak memory of every size.")] = True,
+    system: SystemName = "default",
+) -> None:
+    """Seconds and memory of a photograph, by default the first of $SMALTO_DATA/kodak or a sample."""
+    chosen = parse_quality(quality)
+    megapixels = () if sizes == NONE else _numbers("--sizes", sizes, float)
+    counts = _numbers("--threads", threads, int)
+    place = _photograph(data)
+
+    from smalto import load, read_image
+    from smalto.bench.speed import SpeedSettings, bench_speed, speed_text
+
+    settings = SpeedSettings(rounds, counts, megapixels, chosen, peer, memory)
+    reporter: Reporter = context.obj
+    result = bench_speed(load(system), read_image(place), settings, reporter.line)
+    typer.echo(speed_text(result))
+    _save_json(result, json_file)
+
+
+def _photograph(named: str | None) -> Path:
+    """The picture to measure with: named, the first of a folder, or a sample that scikit-image ships."""
+    if named is None and not os.environ.get(DATA_VARIABLE):
+        return sample_photographs()[0]
+    place = find_data(named, "kodak")
+    if not place.is_dir():
+        return place
+
+    from smalto.data.photographs import picture_files
+
+    return picture_files(place)[0]
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> tuple[Number, ...]:
     try:
-        return tuple(int(word) for word in text.split(","))
+        return tuple(kind(word) for word in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{option} {text}: not whole numbers; write them as 0,50,100") from error
+        raise UsageError(f"{option} {text}: not a list of numbers; write it as 0,50,100") from error
 
 
 def _save_json(result: BenchResult, json_file: str | None) -> None:

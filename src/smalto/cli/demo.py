@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smalto.cli.datasets import sample_photographs
 from smalto.cli.options import Device, SystemName, parse_quality
 from smalto.cli.outputs import PIPE, check_inputs, make_folder
-from smalto.errors import MissingExtra, UsageError
+from smalto.errors import UsageError
 
 if TYPE_CHECKING:
     from smalto.cli.progress import Reporter
-
-SAMPLES = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 
 
 def demo(
@@ -57,21 +55,6 @@ def demo(
         reporter.line(f"{path.name}: {rate}, {last.psnr_db:.2f} dB")
     page = write_report(shown, Path(output), system)
     reporter.line(f"report: {page}")
-
-
-def sample_photographs() -> list[Path]:
-    """Photographs inside the installed scikit-image; nothing is downloaded.
-
-    Raises:
-        MissingExtra: scikit-image is not installed, or ships none of them.
-    """
-    found = find_spec("skimage")
-    folders = found.submodule_search_locations if found else None
-    paths = [Path(folder) / "data" / name for folder in folders or () for name in SAMPLES]
-    paths = [path for path in paths if path.exists()]
-    if not paths:
-        raise MissingExtra("sample photographs are not installed; pip install 'smalto[demo]', or name a picture")
-    return paths
 
 
 def _check_pictures(paths: list[Path]) -> None:
