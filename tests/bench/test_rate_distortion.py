@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,20 @@ def test_jpeg_rows_are_what_a_plain_loop_gives(folder: Path) -> None:
     (point,) = cells(result.table("curves"), quality=20)
     assert (point["bpp"], point["psnr_db"]) == pytest.approx(tuple(np.mean(expected, axis=0)))
     assert [table.name for table in result.tables] == ["pictures", "curves"]
+
+
+def test_published_curves_stand_beside_kodak_alone(folder: Path, tmp_path: Path) -> None:
+    settings = RdSettings(folder, peers=("jpeg",), system=None)
+    curves = measure(settings).table("curves")
+    assert "published curves left out" in curves.note
+    assert set(curves.column("origin")) == {"measured"}
+    kodak = tmp_path / "kodak"
+    kodak.mkdir()
+    for number in range(1, 25):
+        Pil.new("RGB", (16, 16), (number, 9, 9)).save(kodak / f"kodim{number:02d}.png")
+    curves = measure(replace(settings, folder=kodak)).table("curves")
+    assert "published curves left out" not in curves.note
+    assert "ELIC" in curves.column("codec")
 
 
 def test_an_own_codec_with_stages_beside_a_peer(folder: Path, own: str) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -57,7 +57,8 @@ class RdSettings:
         system: name of an installed system; None leaves it out.
         device: torch device of the system.
         codec: ``module:Class`` or ``file.py:Class`` of an own codec, or None.
-        published: which published curves stand beside; ``kodak`` fits Kodak only, an empty text none.
+        published: which published curves stand beside; ``kodak``, which shows only when the pictures are the 24 of
+            Kodak by name, or an empty text for none.
         peers_from: JSON of an earlier run on the same pictures, whose classical rows are taken over.
     """
 
@@ -160,6 +161,10 @@ def measure(settings: RdSettings, *, progress: Progress | None = None) -> BenchR
                 done += 1
                 if progress is not None:
                     progress(done, total, f"{name} {file.name}")
+    is_kodak = sorted(file.stem for file in files) == [f"kodim{number:02d}" for number in range(1, 25)]
+    if settings.published and not is_kodak:
+        settings = replace(settings, published="")
+        origin = "; ".join(filter(None, (origin, "published curves left out, for they are of Kodak's 24 pictures")))
     return summarise(rows, settings, origin)
 
 
