@@ -41,7 +41,9 @@ def decode_plane(chunks: tuple[bytes, ...], height: int, width: int) -> np.ndarr
     rows = band_rows(width)
     tops = range(0, height, rows)
     if len(chunks) != len(tops):
-        raise DamagedPacket(f"alpha plane: {len(chunks)} chunks where {height} rows need {len(tops)}; the file is damaged")
+        raise DamagedPacket(
+            f"alpha plane: {len(chunks)} chunks where {height} rows need {len(tops)}; the file is damaged"
+        )
     plane = np.empty((height, width), np.uint8)
     for top, chunk in zip(tops, chunks, strict=True):
         band = plane[top : top + rows]

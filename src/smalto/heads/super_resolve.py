@@ -2,9 +2,11 @@
 
 ::
 
-    y (B, M, h, w) ─► 3x3 ─► 16 residual blocks ─► 3x3 ─(+)─► 3x3, shuffle x2 ─► 3x3 ─(+)─► y2 (B, M, 2h, 2w) ─► SuperDecoder
+    y (B, M, h, w) ─► 3x3 ─► 16 residual blocks ─► 3x3 ─(+)─► 3x3, shuffle x2 ─► 3x3 ─(+)─► y2 ─► SuperDecoder
           │             └──────────── skip ─────────────┘                              │
-          └──────────── linear: one matrix per cell, shuffle x2 ───────────────────────┘    (with a linear decoder only)
+          └──────────── linear: one matrix per cell, shuffle x2 ───────────────────────┘   (lite only)
+
+y2 is (B, M, 2h, 2w).
 """
 
 from __future__ import annotations

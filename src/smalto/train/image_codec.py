@@ -43,7 +43,7 @@ class CodecObjectiveConfig:
     decoder: DecoderConfig = field(default_factory=lambda: LITE_DECODER)
     codec: HyperpriorConfig = field(default_factory=lambda: LITE_CODEC)
     distortion: Literal["mse", "ms-ssim"] = "mse"
-    lambdas: tuple[float, float] = (0.0008, 0.0932)
+    lambdas: tuple[float, float] = (0.0004, 0.0935)
     fixed_q: int | None = None
     target_bpp: float | None = None
 
@@ -69,7 +69,9 @@ class CodecObjective(Objective):
     def start(self, batches: Iterator[Tensor]) -> None:
         """Set the linear paths to the principal components of 16x16 blocks (a block transform that codes at once)."""
         if self.encoder.linear is not None and self.decoder.linear is not None:
-            basis, deviation = principal_blocks(batches, self.encoder.config.stride, self.encoder.config.latent_channels)
+            basis, deviation = principal_blocks(
+                batches, self.encoder.config.stride, self.encoder.config.latent_channels
+            )
             with torch.no_grad():
                 self.encoder.linear.weight.copy_(basis * _LATENT_UNIT)
                 self.decoder.linear.weight.copy_(basis / _LATENT_UNIT)

@@ -85,7 +85,9 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
     parallel = _parallel(objective, world, device)
     batches = crops.batches(run.batch_size, first_step=progress.step * world + rank, depth=4)
     try:
-        progress = _slice(run, budget, _Networks(objective, parallel, average, optimiser, device), batches, progress, say)
+        progress = _slice(
+            run, budget, _Networks(objective, parallel, average, optimiser, device), batches, progress, say
+        )
     finally:
         batches.close()  # type: ignore[attr-defined]
     if run.publish is not None and rank == 0:
@@ -134,7 +136,9 @@ def _slice(
         if over or time.monotonic() - last_save > 60 * budget.checkpoint_minutes:
             now = Progress(run.name, step, progress.seconds + time.monotonic() - start, run.settings)
             if _is_first_process():
-                save_checkpoint(budget.folder / "checkpoint", now, networks.objective, networks.average, networks.optimiser)
+                save_checkpoint(
+                    budget.folder / "checkpoint", now, networks.objective, networks.average, networks.optimiser
+                )
                 _sample(networks.average, batch, device, budget.folder / "samples" / f"step-{step:07d}.png")
             last_save = time.monotonic()
             if over:
@@ -169,7 +173,9 @@ class _Log:
         else:
             self._not_finite += 1
             if self._not_finite >= _LOG_STEPS:
-                raise TrainingError(f"step {step}: the loss has not been finite for {_LOG_STEPS} steps; lower learning_rate")
+                raise TrainingError(
+                    f"step {step}: the loss has not been finite for {_LOG_STEPS} steps; lower learning_rate"
+                )
         if step % _LOG_STEPS == 0 and self._count:
             means = {name: total / self._count for name, total in self._sums.items()}
             self._write(step, seconds, means)

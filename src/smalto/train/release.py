@@ -59,7 +59,9 @@ def _strictly_rising(positions: np.ndarray, least: float = 0.02) -> np.ndarray:
 
 
 @torch.no_grad()
-def rate_curve(objective: CodecObjective, batches: Iterator[Tensor], num_batches: int = 12) -> list[tuple[float, float]]:
+def rate_curve(
+    objective: CodecObjective, batches: Iterator[Tensor], num_batches: int = 12
+) -> list[tuple[float, float]]:
     """(level, mean bits per pixel) of the trained codec at every fifteenth level."""
     sums = np.zeros(len(_PROBES))
     for _ in range(num_batches):
@@ -145,7 +147,9 @@ def load_training_state(objective: CodecObjective, system: str) -> None:
             load_shipped(getattr(codec, part), under(f"training.{part}"))
         _load_scale_path(codec, under("codec.scale_path"))
     except (RuntimeError, KeyError) as error:
-        raise UsageError(f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})") from error
+        raise UsageError(
+            f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _load_scale_path(codec: MeanScaleHyperprior, arrays: dict[str, np.ndarray]) -> None:

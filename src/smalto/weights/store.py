@@ -51,7 +51,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return load(Path(path).read_bytes())
     except OSError as error:
-        raise WeightsError(f"{path}: weights are missing ({error.strerror}); reinstall smalto or name another file") from error
+        raise WeightsError(
+            f"{path}: weights are missing ({error.strerror}); reinstall smalto or name another file"
+        ) from error
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: not a healthy safetensors file ({error}); fetch it again") from error
 
