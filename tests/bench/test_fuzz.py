@@ -124,7 +124,7 @@ def _miniature_installed(target: FuzzTarget, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("_miniature_installed")
 def test_fifty_mutants_through_the_command_line(target: FuzzTarget) -> None:
-    with judge_commands(_in_process) as judging:
+    with judge_commands(_in_process, target.originals[0]) as judging:
         report = fuzz(target, range(54), seed=3, judging=judging)
     assert report.passed, report.to_text()
     assert {"exit 0", "exit 3"} <= {verdict.outcome for verdict in report.verdicts}
@@ -133,7 +133,7 @@ def test_fifty_mutants_through_the_command_line(target: FuzzTarget) -> None:
 @pytest.mark.usefixtures("_miniature_installed")
 def test_the_judge_of_commands_notices_what_it_must(target: FuzzTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Mutant(0, "made here", True, target.originals[1])
-    with judge_commands(_in_process) as judging:
+    with judge_commands(_in_process, target.originals[0]) as judging:
         assert (judging(whole).outcome, judging(whole).complaint) == ("exit 0", None)
         assert "unnoticed" in (judging(Mutant(0, "made here", False, whole.data)).complaint or "")
         cut = judging(Mutant(0, "made here", False, whole.data[:-1]))
@@ -142,6 +142,12 @@ def test_the_judge_of_commands_notices_what_it_must(target: FuzzTarget, monkeypa
         assert "missing" in (judging(whole).complaint or "")
         monkeypatch.setattr(System, "run", lambda *_: 1 / 0)
         assert "unexpected" in (judging(whole).complaint or "")
+
+
+@pytest.mark.usefixtures("_miniature_installed")
+def test_a_command_line_that_reads_nothing_is_not_fuzzed() -> None:
+    with pytest.raises(UsageError, match="not a"), judge_commands(_in_process, b"nothing"):
+        pass
 
 
 def test_a_served_command_line_answers_and_is_replaced_when_it_dies(tmp_path: Path) -> None:

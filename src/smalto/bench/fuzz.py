@@ -153,9 +153,10 @@ def _command_reports(target: FuzzTarget, asked: argparse.Namespace) -> list[Fuzz
     reports = []
     for count, kind in ((asked.command_line, ServedCommandLine), (asked.processes, SpawnedCommandLine)):
         if count:
-            numbers = range(asked.start, asked.start + count)
-            with kind() as command_line, judge_commands(command_line) as judging:
-                reports.append(fuzz(target, numbers, asked.seed, judging, watchdog(kind.__name__)))
+            numbers, label = range(asked.start, asked.start + count), kind.label
+            with kind() as command_line, judge_commands(command_line, target.originals[0]) as judging:
+                report = fuzz(target, numbers, asked.seed, judging, watchdog(label))
+            reports.append(replace(report, label=f"{report.label}, {label}"))
     return reports
 
 

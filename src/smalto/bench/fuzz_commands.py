@@ -19,6 +19,7 @@ from typing import Protocol
 from smalto.bench.fuzz_report import Verdict
 from smalto.bits.mutation import Mutant
 from smalto.bits.packet import Packet
+from smalto.errors import UsageError
 
 COMMAND_LIMIT_S = 1.0
 START_LIMIT_S = 120.0
@@ -69,6 +70,7 @@ class CommandLine(Protocol):
 class SpawnedCommandLine:
     """A new process for every command, as a shell starts it."""
 
+    label = "commands in processes of their own"
     limit_s = START_LIMIT_S
 
     def __enter__(self) -> SpawnedCommandLine:
@@ -93,6 +95,7 @@ class SpawnedCommandLine:
 class ServedCommandLine:
     """One process that runs the command line's entry point again and again."""
 
+    label = "commands in one process"
     limit_s = COMMAND_LIMIT_S
 
     def __init__(self) -> None:
@@ -132,9 +135,22 @@ class ServedCommandLine:
 
 
 @contextlib.contextmanager
-def judge_commands(command_line: CommandLine) -> Iterator[Callable[[Mutant], Verdict]]:
-    """A judge for ``fuzz`` that writes each mutant to a file and runs info, verify and decode on it."""
+def judge_commands(command_line: CommandLine, healthy: bytes) -> Iterator[Callable[[Mutant], Verdict]]:
+    """A judge for ``fuzz`` that writes each mutant to a file and runs info, verify and decode on it.
+
+    Args:
+        command_line: runs the commands.
+        healthy: a file that it must decode; this also loads the system before any time is taken.
+
+    Raises:
+        UsageError: it does not.
+    """
     with tempfile.TemporaryDirectory(prefix="smalto-fuzz-") as folder:
+        source, target = Path(folder) / "healthy.smalto", Path(folder) / "healthy.png"
+        source.write_bytes(healthy)
+        answer = command_line(["decode", str(source), "-o", str(target)])
+        if answer.code != HEALTHY or not target.exists():
+            raise UsageError(f"the command line does not decode a healthy file; it says {answer.err.strip()!r}")
         yield lambda item: _judge(command_line, item, Path(folder))
 
 
