@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-from hypothesis import HealthCheck, settings
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors, and other workers beside this one
+
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
     "smalto", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True
