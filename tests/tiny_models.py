@@ -90,7 +90,7 @@ def tiny_hific_trained(config: HificHyperpriorConfig = NARROW_HIFIC_CODEC) -> Hi
     codec = seeded(HificHyperprior, config, 11)
     with torch.no_grad():
         codec.analysis.conv3.weight.mul_(8.0)
-        codec.scale_synthesis.out.weight.mul_(4.0)
+        codec.scale_synthesis.out.weight.mul_(30.0)
         codec.scale_synthesis.out.bias.fill_(27.0 if config.scale_output == "index" else 3.0)
     return codec
 
@@ -160,3 +160,8 @@ def macs_per_pixel(network: nn.Module, x: Tensor, pixels: int) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(x)
     return counter.get_total_flops() / 2 / pixels
+
+
+def tiny_hific_config_with_sigma() -> HificHyperpriorConfig:
+    """The narrow HiFiC hyperprior as public weights have it: sigma from the synthesis, reflection in the analysis."""
+    return replace(NARROW_HIFIC_CODEC, reflects=True, scale_output="sigma", last_factor=True)
