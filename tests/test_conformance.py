@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from smalto.codecs import CODECS
+from smalto.codecs.factorized_codec import FactorizedCodec, FactorizedConfig, freeze_factorized
 from smalto.codecs.freeze import freeze
 from smalto.encoders import ENCODERS
 from smalto.encoders.hific import Encoder
@@ -35,8 +36,16 @@ NARROW_ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "hific": lambda: seeded(Encoder, NARROW_HIFIC_ENCODER),
     "lite": lambda: seeded(Encoder, TINY_ENCODER),
 }
-NARROW_CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": tiny_trained, "hific": tiny_hific_trained}
-CODING_FORMS = {"hyperprior": tiny_codec, "hific": tiny_hific_codec}
+NARROW_CODECS: dict[str, Callable[[], nn.Module]] = {
+    "factorized": lambda: seeded(FactorizedCodec, FactorizedConfig(latent_channels=6)),
+    "hyperprior": tiny_trained,
+    "hific": tiny_hific_trained,
+}
+CODING_FORMS = {
+    "factorized": lambda: freeze_factorized(FactorizedCodec(FactorizedConfig(latent_channels=6))),
+    "hyperprior": tiny_codec,
+    "hific": tiny_hific_codec,
+}
 NARROW_HEADS: dict[str, Callable[[], nn.Module]] = {
     "hific": lambda: seeded(Decoder, NARROW_HIFIC_DECODER),
     "lite": lambda: seeded(Decoder, TINY_DECODER),

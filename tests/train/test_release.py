@@ -43,7 +43,7 @@ def test_levels_rise_strictly_whatever_the_curve(increments: list[float]) -> Non
     positions = release.place_levels(rates)
     assert positions.shape == (NUM_LEVELS,)
     assert bool((positions.diff() > 0).all())
-    assert 0 <= float(positions[0])
+    assert float(positions[0]) >= 0
     assert float(positions[-1]) <= NUM_LEVELS - 1
 
 

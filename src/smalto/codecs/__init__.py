@@ -21,4 +21,14 @@ def _hific() -> nn.Module:
     return HificHyperprior(HIFIC)
 
 
-CODECS: dict[str, Callable[[], nn.Module]] = {"hyperprior": _hyperprior, "hific": _hific}
+def _factorized() -> nn.Module:
+    from smalto.codecs.factorized_codec import FactorizedCodec
+
+    return FactorizedCodec()
+
+
+CODECS: dict[str, Callable[[], nn.Module]] = {
+    "factorized": _factorized,
+    "hyperprior": _hyperprior,
+    "hific": _hific,
+}
