@@ -45,6 +45,14 @@ def test_threads_follow_the_cores_unless_the_user_said_otherwise() -> None:
     assert done.stdout == f"{available_cores()}\n"
 
 
+def test_waiting_threads_sleep_unless_the_user_said_otherwise() -> None:
+    code = "from smalto.cli.process import prepare_process as f; f(); import os; print(os.environ['OMP_WAIT_POLICY'])"
+    assert _run(code, OMP_WAIT_POLICY="ACTIVE").stdout == "ACTIVE\n"
+    own = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=own)
+    assert done.stdout == "PASSIVE\n"
+
+
 def test_importing_the_command_line_sets_nothing() -> None:
     code = "import os, signal; before = dict(os.environ), signal.getsignal(signal.SIGTERM); import smalto.cli; "
     code += "print(before == (dict(os.environ), signal.getsignal(signal.SIGTERM)))"

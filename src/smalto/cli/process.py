@@ -43,7 +43,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def prepare_process() -> None:
-    """Allocator thresholds, one compute thread a core, and a SIGTERM that unwinds, so that no half file stays."""
+    """Allocator thresholds, compute threads, and a SIGTERM that unwinds, so that no half-written file stays.
+
+    One compute thread a core, which sleeps when it waits: a waiting thread that spins takes the core from the one it
+    waits for as soon as anything else runs on the machine. What the environment says already stays.
+    """
     raise_allocation_thresholds()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
     signal.signal(signal.SIGTERM, _terminate)
