@@ -19,7 +19,9 @@ from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import LITE, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.encoders.hific import Encoder
+from smalto.errors import SmaltoError
 from smalto.heads.image import Decoder
+from smalto.systems import load
 from smalto.systems.engine import Engine
 from smalto.systems.multitask_codec import lite_parts
 from smalto.systems.system import System
@@ -92,11 +94,17 @@ def _with_path(system: System, executor: str, folder: Path, monkeypatch: pytest.
 
 
 def _cases() -> list[object]:
-    return [pytest.param("tiny", id="tiny"), pytest.param("lite", id="lite", marks=pytest.mark.slow)]
+    return ["tiny", pytest.param("lite", marks=pytest.mark.slow), pytest.param("installed", marks=pytest.mark.slow)]
 
 
 def _system(size: str) -> System:
-    return tiny_system() if size == "tiny" else _lite()
+    """Narrow networks, the shipped sizes with random weights, or the weights that ship."""
+    if size != "installed":
+        return tiny_system() if size == "tiny" else _lite()
+    try:
+        return load(dtype=torch.float32)
+    except SmaltoError as error:
+        pytest.skip(f"no system is installed: {error}")
 
 
 @pytest.mark.parametrize("size", _cases())
@@ -154,7 +162,7 @@ def test_threads_decoding_side_by_side() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("size", ["tiny", "lite"])
+@pytest.mark.parametrize("size", ["tiny", "lite", "installed"])
 def test_cuda(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     system = _system(size)
     data = system.encode(scene(150, 230), quality=60).to_bytes()
