@@ -7,8 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors, and other workers beside this one
 
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import pytest
+from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "smalto", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow], print_blob=True

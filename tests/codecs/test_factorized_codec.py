@@ -64,7 +64,7 @@ def test_sixteen_qualities_share_a_table_set() -> None:
 
 
 def test_bad_levels_and_chunks_are_named(frozen: FrozenFactorized) -> None:
-    with pytest.raises(UsageError, match="outside 0..255"):
+    with pytest.raises(UsageError, match=r"outside 0\.\.255"):
         frozen.encode(torch.zeros(1, 6, 2, 2), 256)
     with pytest.raises(DamagedPacket, match="2 chunks where"):
         frozen.decode(PlaneCode(3, b"", (b"", b"")), 2, 2)

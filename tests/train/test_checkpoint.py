@@ -80,6 +80,6 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (folder / "piece-000.safetensors").write_bytes(b"not a tensor")
     with pytest.raises(TrainingError, match=r"piece-000\.safetensors"):
         load_checkpoint(folder, network, average, optimiser)
+    save_checkpoint(folder, PROGRESS, network, average, optimiser)
     with pytest.raises(TrainingError, match="not a checkpoint of this recipe"):
-        save_checkpoint(folder, PROGRESS, network, average, optimiser)
         load_checkpoint(folder, nn.Linear(2, 2), nn.Linear(2, 2), optimiser)

@@ -219,7 +219,8 @@ def _set_learning_rate(optimiser: torch.optim.Optimizer, run: Run, steps: int, s
 
 @torch.no_grad()
 def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    weights, moving = list(average.parameters()), list(network.parameters())
+    torch._foreach_lerp_(weights, moving, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _tensor_batches(crops: Crops, run: Run, device: torch.device, first: int) -> Iterator[Tensor]:
