@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image as Pil
 
-from smalto.bits.packet import CodecNumber, Packet, SpaceEntry
+from smalto.bits.packet import PART_MAIN, CodecNumber, Packet, SpaceEntry
+from smalto.codecs.factorized_codec import FactorizedCodec, FactorizedConfig, freeze_factorized
 from smalto.codecs.hyperprior_frozen import Tile
 from smalto.errors import DamagedPacket, MissingSpace, PacketError, UsageError
 from smalto.heads.image import Decoder
@@ -272,3 +273,17 @@ def test_stages_are_timed() -> None:
     packet = system.encode(scene(16, 16), stages=times)
     system.run(["reconstruct", "upscale"], packet, times)
     assert set(times.seconds) == {"encoder", "codec", "reconstruct", "upscale"}
+
+
+def test_a_system_with_a_factorised_codec_writes_one_section() -> None:
+    base = tiny_system(upscale=False)
+    torch.manual_seed(0)
+    codec = freeze_factorized(FactorizedCodec(FactorizedConfig(latent_channels=base.plane.channels)))
+    parts = replace(base.parts, codec=codec, codec_digest=b"factored")
+    system = System("factored", parts, base.engine)
+    picture = scene(40, 50)
+    packet = system.encode(picture, quality=60)
+    assert [(section.codec, section.part) for section in packet.sections] == [(CodecNumber.FACTORIZED, PART_MAIN)]
+    assert system.run("reconstruct", packet.to_bytes()).pixels.shape == (40, 50, 3)
+    with pytest.raises(MissingSpace):
+        base.latent(packet)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from smalto.bits.cdf import CdfTables, tables_from_pmfs
+from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode_many, encode_many
 from smalto.codecs.factorized import FactorizedPrior
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
@@ -92,6 +93,8 @@ class FrozenFactorized(nn.Module):
         tables: CDF tables, number ``set * M + channel`` for the sixteen sets.
     """
 
+    number = CodecNumber.FACTORIZED
+
     def __init__(self, config: FactorizedConfig, tables: CdfTables) -> None:
         super().__init__()
         self.config = config
@@ -107,6 +110,9 @@ class FrozenFactorized(nn.Module):
     def _check(self, q: int) -> None:
         if not 0 <= q < NUM_LEVELS:
             raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
+
+    def hyper_latent(self, y: Tensor) -> None:
+        """Nothing: there are no hyper-symbols."""
 
     @torch.no_grad()
     def encode(self, y: Tensor, q: int, tile_cells: int = 64, z: Tensor | None = None) -> PlaneCode:

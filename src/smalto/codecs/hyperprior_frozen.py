@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalto.bits.cdf import CdfTables
+from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
 from smalto.codecs.scale_path import SHIFT_BITS, IntegerScalePath, scale_layers
@@ -153,6 +154,8 @@ class FrozenHyperprior(nn.Module):
     index_offset: Tensor
     z_gain: Tensor
     z_level: Tensor
+
+    number = CodecNumber.HYPERPRIOR
 
     def __init__(
         self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, networks: CodingNetworks | None = None

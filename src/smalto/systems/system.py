@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smalto.bits.packet import FILE_SPACE, PART_HYPER, PART_MAIN, CodecNumber, Limits, Packet, Section, SpaceEntry
+from smalto.codecs.factorized_codec import FrozenFactorized
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
 from smalto.codecs.lossless import decode_plane, encode_plane
 from smalto.data.photographs import MAX_PIXELS, MAX_SIDE_PX, as_image, image_planes, pixel_levels, unit_range
@@ -55,7 +56,7 @@ class Parts:
 
     spec: LatentSpec
     encoders: Mapping[str, nn.Module]
-    codec: FrozenHyperprior
+    codec: FrozenHyperprior | FrozenFactorized
     heads: Mapping[str, nn.Module]
     decoder_digest: bytes
     codec_digest: bytes
@@ -176,9 +177,12 @@ class System:
             )
         space = self._find_space(packet)
         hyper, main = packet.find(space, 0, PART_HYPER), packet.find(space, 0, PART_MAIN)
-        if hyper is None or main is None or len(hyper.chunks) != 1 or hyper.q != main.q:
+        number = self.parts.codec.number
+        if main is None or (hyper is None) == (number == CodecNumber.HYPERPRIOR):
             raise DamagedPacket(f"the sections of space {self.parts.spec.space} are not whole; the file is damaged")
-        if main.codec != CodecNumber.HYPERPRIOR or hyper.codec != CodecNumber.HYPERPRIOR:
+        if hyper is not None and (len(hyper.chunks) != 1 or hyper.q != main.q or hyper.codec != main.codec):
+            raise DamagedPacket(f"the sections of space {self.parts.spec.space} do not agree; the file is damaged")
+        if main.codec != number:
             raise DamagedPacket(
                 f"codec {main.codec} is not the one of space {self.parts.spec.space}; the file is damaged"
             )
@@ -187,7 +191,7 @@ class System:
             raise DamagedPacket(f"tile size {tile!r} is out of range; the file is damaged")
         rows, columns = self.plane.grid(packet.height, packet.width)
         with times.measure("codec"):
-            code = PlaneCode(main.q, hyper.chunks[0], main.chunks)
+            code = PlaneCode(main.q, b"" if hyper is None else hyper.chunks[0], main.chunks)
             y = self.parts.codec.decode(code, rows, columns, tile // self.plane.stride)
         return Latent(self.parts.spec, {_PLANE: y}, packet.height, packet.width)
 
@@ -312,11 +316,10 @@ class _Writer:
         """The packet at level q."""
         parts = self._system.parts
         code = parts.codec.encode(self._y, q, self._tile_cells, self._z)
-        sections = (
-            Section(0, 0, PART_HYPER, CodecNumber.HYPERPRIOR, q, True, (code.hyper,)),
-            Section(0, 0, PART_MAIN, CodecNumber.HYPERPRIOR, q, True, code.main),
-            *self._extra,
-        )
+        number = parts.codec.number
+        main = Section(0, 0, PART_MAIN, number, q, True, code.main)
+        hyper = Section(0, 0, PART_HYPER, number, q, True, (code.hyper,))
+        sections = ((hyper,) if number == CodecNumber.HYPERPRIOR else ()) + (main, *self._extra)
         return Packet(
             height=self._picture.height,
             width=self._picture.width,
