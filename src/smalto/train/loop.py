@@ -219,7 +219,8 @@ def _set_learning_rate(optimiser: torch.optim.Optimizer, run: Run, steps: int, s
 
 @torch.no_grad()
 def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    weights, moving = list(average.parameters()), list(network.parameters())
+    weights: list[Tensor] = list(average.parameters())
+    moving: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(weights, moving, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
