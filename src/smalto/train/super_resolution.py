@@ -37,12 +37,23 @@ class UpscaleObjective(Objective):
 
         parts = load(system, dtype=torch.float32).parts
         encoder, decoder = next(iter(parts.encoders.values())), parts.heads["reconstruct"]
-        if not isinstance(encoder, Encoder) or not isinstance(decoder, Decoder):
-            raise UsageError(f"system {system}: its encoder and decoder are not of the kind this recipe trains on")
-        self.frozen = _Frozen(encoder, parts.codec, decoder)
+        codec = parts.codec
+        if not (isinstance(encoder, Encoder) and isinstance(decoder, Decoder) and isinstance(codec, FrozenHyperprior)):
+            raise UsageError(f"system {system}: its networks are not of the kind this recipe trains on")
+        self._space = (_Frozen(encoder, codec, decoder),)  # in a tuple: not a part of what is trained and saved
         self.resolver = SuperResolver()
         self.ssim_weight = ssim_weight
         self.levels = levels
+
+    @property
+    def frozen(self) -> _Frozen:
+        """The space: encoder, codec and decoder."""
+        return self._space[0]
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        """Move the space along with the head."""
+        self.frozen._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def start(self, batches: Iterator[Tensor]) -> None:
         """Take the decoder's weights; the linear path starts as interpolation."""
@@ -90,19 +101,12 @@ class UpscaleObjective(Objective):
 
 
 class _Frozen(torch.nn.Module):
-    """The space: encoder, codec and decoder, not trained and not saved with the head."""
+    """Networks of a space, none of them trained."""
 
     def __init__(self, encoder: Encoder, codec: FrozenHyperprior, decoder: Decoder) -> None:
         super().__init__()
         self.encoder, self.codec, self.decoder = encoder, codec, decoder
         self.requires_grad_(False)
-
-    def state_dict(self, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """Nothing: the space is on record elsewhere."""
-        return kwargs.get("destination", {}) if kwargs.get("destination") is not None else {}
-
-    def _load_from_state_dict(self, *args) -> None:  # type: ignore[no-untyped-def]
-        return
 
     @torch.no_grad()
     def coded(self, pictures: Tensor, q: Tensor) -> Tensor:
