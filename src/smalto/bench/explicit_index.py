@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smalto.errors import UsageError
+
 if TYPE_CHECKING:
     from smalto.bits.cdf import CdfTables
     from smalto.systems.system import System
@@ -119,9 +121,11 @@ def measure(
 def _at_level(system: System, latents: list, level: int, tiles: Sequence[int], pixels: int) -> ExplicitCost:
     import torch
 
-    from smalto.codecs.hyperprior_frozen import Tile
+    from smalto.codecs.hyperprior_frozen import FrozenHyperprior, Tile
 
     codec = system.parts.codec
+    if not isinstance(codec, FrozenHyperprior):
+        raise UsageError(f"system {system.name} computes no indexes; name one with a hyperprior")
     costs = symbol_costs(codec.y_tables)
     hyper = computed = unrounded = 0.0
     planes = []

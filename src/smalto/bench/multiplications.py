@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smalto.bench.peers.compressai_hyperprior import CompressaiHyperprior
 from smalto.bench.results import Table
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.systems.system import System
 
 SIDE_PX = 256
@@ -32,14 +33,13 @@ def system_multiplications(system: System) -> dict[str, float]:
     cells = SIDE_PX // stride
     y = torch.rand(1, system.plane.channels, cells, cells, device=device)
     codec = system.parts.codec
-    z = torch.zeros(1, codec.config.hyper_channels, cells // 4, cells // 4, device=device)
     encoder = next(iter(system.parts.encoders))
-    counted = {
-        f"encoder {encoder}": _counted(system.parts.encoders[encoder], x),
-        "hyper-analysis": _counted(codec.analysis, y),
-        "mean path": _counted(codec.mean_path, z),
-        "scale path": _counted(codec.scale_path, z.double()),
-    }
+    counted = {f"encoder {encoder}": _counted(system.parts.encoders[encoder], x)}
+    if isinstance(codec, FrozenHyperprior):  # a factorised codec has no networks
+        z = torch.zeros(1, codec.config.hyper_channels, cells // 4, cells // 4, device=device)
+        counted["hyper-analysis"] = _counted(codec.analysis, y)
+        counted["mean path"] = _counted(codec.mean_path, z)
+        counted["scale path"] = _counted(codec.scale_path, z.double())
     return counted | {f"head {task}": _counted(head, y) for task, head in system.parts.heads.items()}
 
 
