@@ -218,17 +218,24 @@ def _sizes(
         torch.set_num_threads(max(settings.threads))
         rounds = [_own_round(system, picture, settings.quality) for _ in range(4 if size <= 4 else 2)][1:]
         times = [statistics.median(pair[way].clock_s for pair in rounds) for way in (0, 1)]
+        work = [statistics.median(pair[way].processor_s for pair in rounds) for way in (0, 1)]
         peak = (
             peak_of(system, photograph, side, settings.quality, max(settings.threads))
             if settings.with_memory
             else Peak()
         )
         true = side * side / 1e6
-        rows.append((f"{side} x {side}", true, *times, times[0] / true, times[1] / true, *peak.mebibytes()))
+        rows.append((f"{side} x {side}", true, *times, *(value / true for value in (*times, *work)), *peak.mebibytes()))
     columns = ("size_px", "megapixels", "encode_s", "decode_s", "encode_s_per_mpx", "decode_s_per_mpx")
-    memory = ("loaded_mib", "encode_peak_mib", "decode_peak_mib")
+    more = (
+        "encode_processor_s_per_mpx",
+        "decode_processor_s_per_mpx",
+        "loaded_mib",
+        "encode_peak_mib",
+        "decode_peak_mib",
+    )
     note = (
         f"{max(settings.threads)} threads. Memory: peak resident sets of fresh processes, one to encode and one to "
         "decode; the first number is before encoding, with the system and the picture loaded."
     )
-    return (Table("sizes", (*columns, *memory), tuple(rows), note),) if rows else ()
+    return (Table("sizes", (*columns, *more), tuple(rows), note),) if rows else ()

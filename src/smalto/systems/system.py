@@ -137,8 +137,8 @@ class System:
         times = stages or StageTimes()
         with times.measure("encoder"):
             y = self.analyse(picture, encoder)
-        writer = _Writer(self, picture, y, encoder, tile // self.plane.stride)
         with times.measure("codec"):
+            writer = _Writer(self, picture, y, encoder, tile // self.plane.stride)
             return writer.at_quality(quality_level(quality)) if bpp is None else writer.at_rate(bpp)
 
     def encode_batch(self, images: Iterable[object], *, quality: str | float = "medium") -> list[Packet]:
