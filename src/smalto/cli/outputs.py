@@ -80,6 +80,8 @@ def plan_jobs(sources: Sequence[str], output: str | None, directory: str | None,
         raise UsageError(f"-o {output}: one output for {len(sources)} inputs; use -d for a folder")
     if output is not None and output != PIPE and os.path.isdir(output):
         raise UsageError(f"-o {output}: is a folder; use -d {output}")
+    if output is not None and output != PIPE and not Path(output).parent.is_dir():
+        raise UsageError(f"-o {output}: there is no folder {Path(output).parent}; make it first")
     jobs = [
         Job(source, output if output is not None else _output_name(source, directory, ending)) for source in sources
     ]
