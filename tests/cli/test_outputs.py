@@ -72,7 +72,7 @@ def test_output_that_is_a_folder_or_an_input_is_refused(pictures: list[str], tmp
         plan_jobs(pictures[:1], str(tmp_path), None, ".smalto")
     with pytest.raises(UsageError, match="would replace the input"):
         plan_jobs(pictures[:1], pictures[0], None, ".smalto")
-    with pytest.raises(UsageError, match="there is no folder .*nowhere"):
+    with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         plan_jobs(pictures[:1], str(tmp_path / "nowhere" / "x"), None, ".smalto")
 
 
