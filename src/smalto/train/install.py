@@ -41,10 +41,11 @@ def install(runs: list[Path], card: Path, target: Path) -> dict[str, object]:
         raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
     records = {part: json.loads((folder / f"{part}.json").read_text()) for part, folder in found.items()}
     codec = records["codec"]
-    files = {}
     for part, record in records.items():
         if record["decoder_digest"] != codec["decoder_digest"]:
             raise UsageError(f"{found[part]}: {part} was trained on another decoder; train it on this one")
+    files = {}
+    for part, record in records.items():
         shutil.copyfile(found[part] / f"{part}.safetensors", target / _PARTS[part])
         entries = {key: record[key] for key in ("sha256", "num_bytes", "num_parameters")}
         files[part] = {"name": _PARTS[part], **entries}
