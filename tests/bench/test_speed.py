@@ -95,7 +95,7 @@ def test_a_peer_that_is_not_installed_is_reported(system: System, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rounds": 0}, {"threads": ()}, {"threads": (0,)}, {"megapixels": (65.0,)}, {"megapixels": (0.0,)}]
+    "wrong", [{"rounds": 0}, {"threads": ()}, {"threads": (0,)}, {"megapixels": (67.2,)}, {"megapixels": (0.0,)}]
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="bench speed"):

@@ -18,7 +18,7 @@ from smalto.bench.multiplications import multiplications_table
 from smalto.bench.peers.compressai_hyperprior import CompressaiHyperprior
 from smalto.bench.results import BenchResult, Cell, Table, bench_result
 from smalto.bench.speed_memory import Peak, peak_of, resized
-from smalto.data.photographs import image_tensor
+from smalto.data.photographs import MAX_PIXELS, image_tensor
 from smalto.errors import MissingExtra, UsageError
 from smalto.systems.engine import StageTimes
 from smalto.systems.system import System
@@ -43,7 +43,7 @@ class SpeedSettings:
         with_memory: measure the peak resident set of each size, in a process of its own.
 
     Raises:
-        UsageError: no rounds, no threads, or a size over 64 megapixels.
+        UsageError: no rounds, no threads, or a size over 67.108864 megapixels (8192 x 8192).
     """
 
     rounds: int = 15
@@ -56,8 +56,8 @@ class SpeedSettings:
     def __post_init__(self) -> None:
         if self.rounds < 1 or not self.threads or min(self.threads) < 1:
             raise UsageError("bench speed: needs at least one round and one thread")
-        if any(not 0 < size <= 64 for size in self.megapixels):
-            raise UsageError("bench speed: sizes lie between 0 and 64 megapixels")
+        if any(not 0 < size * 1e6 <= MAX_PIXELS for size in self.megapixels):
+            raise UsageError(f"bench speed: sizes lie between 0 and {MAX_PIXELS / 1e6} megapixels")
 
 
 @dataclass(frozen=True)
