@@ -15,7 +15,7 @@ from smalto.bench import fuzz as fuzz_command
 from smalto.bench.fuzz import fuzz, fuzz_target
 from smalto.bench.fuzz_commands import CommandAnswer, ServedCommandLine, judge_commands
 from smalto.bench.fuzz_judge import FuzzTarget, Verdict, judge
-from smalto.bench.miniature import miniature_system
+from smalto.bench.miniature import miniature_factorized_system, miniature_system
 from smalto.bits.mutation import KINDS, Mutant, mutant
 from smalto.bits.packet import Packet
 from smalto.cli.app import execute
@@ -43,6 +43,12 @@ def test_two_thousand_mutants_do_no_harm(target: FuzzTarget) -> None:
     table = report.table()
     assert table.rows[-1][2] == 2000
     assert sum(int(cell or 0) for cell in table.rows[-1][3:]) == 2000
+
+
+def test_five_hundred_mutants_of_the_factorised_codec_do_no_harm(target: FuzzTarget) -> None:
+    report = fuzz(fuzz_target(miniature_factorized_system(), MAX_PIXELS), range(500))
+    assert report.passed, report.to_text()
+    assert {"picture", "DecodeMismatch"} <= {verdict.outcome for verdict in report.verdicts}
 
 
 @pytest.mark.slow
@@ -165,10 +171,11 @@ def test_a_served_command_line_answers_and_is_replaced_when_it_dies(tmp_path: Pa
 
 
 def test_the_command_reports_and_exits(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    arguments = ["--count", "36", "--installed", "0", "--command-line", "0", "--json", str(tmp_path / "fuzz.json")]
-    assert fuzz_command.main(arguments) == 0
+    arguments = ["--count", "36", "--factorized", "18", "--installed", "0", "--command-line", "0"]
+    assert fuzz_command.main([*arguments, "--json", str(tmp_path / "fuzz.json")]) == 0
     text = capsys.readouterr().out
     assert "miniature-0: 36 mutants of seed 0" in text
+    assert "miniature-factorized-0: 18 mutants of seed 0" in text
     assert all(kind in text for kind in KINDS)
     assert (tmp_path / "fuzz.json").exists()
 

@@ -5,12 +5,13 @@ checksums: verify, latent and picture must refuse each of these by name. Half ha
 and the entropy decoder: these must give a named error or a picture of the declared size. Nothing may crash, compute
 for over a second, or hold more memory than the true size explains.
 
-    python -m smalto.bench.fuzz                                   100,000 mutants in process, 1,000 commands
-    python -m smalto.bench.fuzz --count 5000 --seed 7 --start 20  another sequence, from mutant 20 on
-    python -m smalto.bench.fuzz --count 0 --command-line 100      the command line alone
+    python -m smalto.bench.fuzz                                          everything: 100,000 in process, 1,000 commands
+    python -m smalto.bench.fuzz --count 5000 --seed 7 --start 20         another sequence, from mutant 20 on
+    python -m smalto.bench.fuzz --count 0 --factorized 0 --installed 0   the command line alone
 
-In process a miniature system with random weights reads all of them, and the installed default system a share. The exit
-code is 1 when a mutant fails; its kind, number and seed are printed, and repeat it.
+A miniature system with random weights reads all mutants; one with the factorised codec, the installed default system
+and the command line read a share. The exit code is 1 when a mutant fails; its kind, number and seed are printed, and
+repeat it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import torch
 from smalto.bench.fuzz_commands import ServedCommandLine, SpawnedCommandLine, judge_commands
 from smalto.bench.fuzz_judge import FuzzTarget, attempt, complaint_about, examined, judge, verified
 from smalto.bench.fuzz_report import FuzzReport, Verdict
-from smalto.bench.miniature import miniature_system, scene
+from smalto.bench.miniature import miniature_factorized_system, miniature_system, scene
 from smalto.bench.peak_memory import peak_rss_bytes
 from smalto.bench.results import bench_result, source_commit
 from smalto.bits.mutation import Mutant, mutant
@@ -165,6 +166,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m smalto.bench.fuzz", description="Hostile files through every reader."
     )
     parser.add_argument("--count", type=int, default=100_000, help="mutants through a miniature system, in process")
+    parser.add_argument("--factorized", type=int, default=5_000, help="through one with the factorised codec")
     parser.add_argument("--installed", type=int, default=2_000, help="mutants through the installed default system")
     parser.add_argument("--command-line", type=int, default=1_000, help="mutants through info, verify and decode")
     parser.add_argument("--processes", type=int, default=0, help="the same, with a new process for every command")
@@ -182,10 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     reports = []
     try:
-        if asked.count:
-            target = fuzz_target(miniature_system(), asked.max_pixels)
-            numbers = range(asked.start, asked.start + asked.count)
-            reports.append(fuzz(target, numbers, asked.seed, before_each=watchdog(target.system.name)))
+        for count, miniature in ((asked.count, miniature_system), (asked.factorized, miniature_factorized_system)):
+            if count:
+                target = fuzz_target(miniature(), asked.max_pixels)
+                numbers = range(asked.start, asked.start + count)
+                reports.append(fuzz(target, numbers, asked.seed, before_each=watchdog(target.system.name)))
         installed = _installed(INSTALLED_PIXELS) if asked.installed or asked.command_line or asked.processes else None
         if installed is not None:
             numbers = range(asked.start, asked.start + asked.installed)

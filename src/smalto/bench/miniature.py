@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from smalto.codecs.factorized_codec import FactorizedCodec, FactorizedConfig, FrozenFactorized, freeze_factorized
 from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.encoders.hific import LITE as LITE_ENCODER
 from smalto.encoders.hific import Encoder
 from smalto.heads.image import LITE as LITE_DECODER
@@ -18,7 +22,7 @@ from smalto.systems.multitask_codec import codec_digest, decoder_digest
 from smalto.systems.system import Parts, System
 from smalto.types import LatentSpec, PlaneSpec
 
-NAME = "miniature-0"
+NAME, FACTORIZED_NAME = "miniature-0", "miniature-factorized-0"
 CHANNELS = 8
 ENCODER = replace(LITE_ENCODER, widths=(12, 16), blocks=(1, 1), latent_channels=CHANNELS)
 DECODER = replace(LITE_DECODER, latent_channels=CHANNELS, width=16, trunk_blocks=1, widths=(12,), blocks=(1,))
@@ -29,22 +33,39 @@ _CONTRAST = 12.0
 
 
 def miniature_system(seed: int = 0) -> System:
-    """A miniature system, in float32 on the CPU, that answers ``reconstruct``.
+    """A miniature system with the hyperprior, in float32 on the CPU, that answers ``reconstruct``.
 
     Args:
         seed: of the weights; another seed, another space.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder, decoder, trained = Encoder(ENCODER), Decoder(DECODER), MeanScaleHyperprior(CODEC)
-        with torch.no_grad():
-            encoder.linear.weight.mul_(_CONTRAST)  # type: ignore[union-attr]  # latents of several symbols' width
-    codec = freeze(trained)
-    spec = LatentSpec(NAME, (PlaneSpec("y", "grid", CHANNELS, ENCODER.stride),))
+    with _seeded(seed):
+        codec = freeze(MeanScaleHyperprior(CODEC))
+    return _system(NAME, codec, seed)
+
+
+def miniature_factorized_system(seed: int = 0) -> System:
+    """The same with the factorised codec."""
+    with _seeded(seed):
+        codec = freeze_factorized(FactorizedCodec(FactorizedConfig(latent_channels=CHANNELS)))
+    return _system(FACTORIZED_NAME, codec, seed)
+
+
+def _system(name: str, codec: FrozenHyperprior | FrozenFactorized, seed: int) -> System:
+    with _seeded(seed), torch.no_grad():
+        encoder, decoder = Encoder(ENCODER), Decoder(DECODER)
+        encoder.linear.weight.mul_(_CONTRAST)  # type: ignore[union-attr]  # latents of several symbols' width
+    spec = LatentSpec(name, (PlaneSpec("y", "grid", CHANNELS, ENCODER.stride),))
     parts = Parts(
         spec, {"base": encoder}, codec, {"reconstruct": decoder}, decoder_digest(decoder), codec_digest(codec)
     )
-    return System(NAME, parts, Engine(torch.device("cpu"), torch.float32))
+    return System(name, parts, Engine(torch.device("cpu"), torch.float32))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:

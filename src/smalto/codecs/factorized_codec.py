@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from smalto.bits.cdf import CdfTables, tables_from_pmfs
 from smalto.bits.packet import CodecNumber
-from smalto.bits.rans import decode_many, encode_many
+from smalto.bits.rans import decode, encode
 from smalto.codecs.factorized import FactorizedPrior
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
 from smalto.codecs.hyperprior_frozen import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, tile_grid
@@ -126,12 +126,12 @@ class FrozenFactorized(nn.Module):
             raise UsageError(f"a tile of {tile_cells} x {tile_cells} cells has over {MAX_CHUNK_SYMBOLS} symbols")
         scaled = torch.floor(y * self.gain[q][None, :, None, None] + 0.5)  # type: ignore[index]
         symbols = scaled.nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
-        jobs = []
+        chunks = []
         for tile in tile_grid(y.shape[2], y.shape[3], tile_cells):
             part = symbols[0, :, tile.top : tile.bottom, tile.left : tile.right].permute(1, 2, 0)  # (h, w, M)
             flat = np.ascontiguousarray(part.cpu().numpy()).reshape(-1)
-            jobs.append((flat, self._indexes(q, part.shape[0] * part.shape[1])))
-        return PlaneCode(q, b"", tuple(encode_many(jobs, self.tables)))
+            chunks.append(encode(flat, self._indexes(q, part.shape[0] * part.shape[1]), self.tables))
+        return PlaneCode(q, b"", tuple(chunks))
 
     @torch.no_grad()
     def decode(self, code: PlaneCode, height: int, width: int, tile_cells: int = 64) -> Tensor:
@@ -142,17 +142,19 @@ class FrozenFactorized(nn.Module):
             DecodeMismatch: a chunk does not end in the coder's first state.
         """
         self._check(code.q)
-        tiles = list(tile_grid(height, width, tile_cells))
-        if len(tiles) != len(code.main):
-            raise DamagedPacket(f"{len(code.main)} chunks where {width} x {height} cells need {len(tiles)}")
-        shapes = [(tile.bottom - tile.top, tile.right - tile.left) for tile in tiles]
-        jobs = [(data, self._indexes(code.q, h * w)) for data, (h, w) in zip(code.main, shapes, strict=True)]
+        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
+        if num_tiles != len(code.main):
+            raise DamagedPacket(
+                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
+            )
         inverse = self.inverse_gain[code.q]  # type: ignore[index]
         y_hat = torch.empty(1, self.config.latent_channels, height, width, device=inverse.device)
-        for tile, (h, w), symbols in zip(tiles, shapes, decode_many(jobs, self.tables), strict=True):
+        for tile, data in zip(tile_grid(height, width, tile_cells), code.main, strict=True):
+            h, w = tile.bottom - tile.top, tile.right - tile.left
+            symbols = decode(data, self._indexes(code.q, h * w), self.tables)
             values = torch.from_numpy(symbols.reshape(h, w, -1)).to(inverse.device).float() * inverse
             y_hat[0, :, tile.top : tile.bottom, tile.left : tile.right] = values.permute(2, 0, 1)
-        return y_hat.clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        return y_hat.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
 
     def decode_arrays(self) -> Mapping[str, np.ndarray]:
         """Every array of the decode side, by name: what the codec's digest is taken over."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from smalto.codecs.factorized_codec import FrozenFactorized
 from smalto.codecs.hyperprior import LITE as LITE_CODEC
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.data.photographs import MAX_PIXELS
@@ -45,7 +46,7 @@ def decoder_digest(decoder: Decoder) -> bytes:
     return digest(shipped_arrays(decoder), json.dumps(asdict(decoder.config), sort_keys=True))[:DIGEST_BYTES]
 
 
-def codec_digest(codec: FrozenHyperprior) -> bytes:
+def codec_digest(codec: FrozenHyperprior | FrozenFactorized) -> bytes:
     """The 8 bytes that name a codec's decode side in files."""
     return digest(codec.decode_arrays(), json.dumps(asdict(codec.config), sort_keys=True))[:DIGEST_BYTES]
 
