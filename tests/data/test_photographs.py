@@ -295,3 +295,9 @@ def test_planes_are_the_pictures_own_numbers() -> None:
     assert planes.data_ptr() == pixels.ctypes.data
     assert torch.equal(unit_range(planes), image_tensor(Image(pixels)))
     assert unit_range(image_planes(Image(np.full((1, 1, 3), 0.25, np.float32)))).flatten().tolist() == [0.25] * 3
+
+
+def test_a_read_only_array_is_taken_without_a_warning() -> None:
+    pixels = np.zeros((3, 4, 3), np.uint8)
+    pixels.flags.writeable = False
+    assert image_tensor(as_image(pixels)).shape == (1, 3, 3, 4)

@@ -123,6 +123,29 @@ def speed(
     _save_json(result, json_file)
 
 
+@bench.command()
+def upscale(
+    context: typer.Context,
+    data: Data = None,
+    json_file: JsonFile = None,
+    qualities: Annotated[
+        str, typer.Option(metavar="Q,Q,...", help="Qualities of the coded halves.")
+    ] = "20,40,60,80,100",
+    system: SystemName = "default",
+) -> None:
+    """Super-resolution from the latent of halved pictures, by default of $SMALTO_DATA/kodak."""
+    folder, levels = find_data(data, "kodak"), _numbers("--qualities", qualities, int)
+
+    from smalto import load
+    from smalto.bench.super_resolution import UpscaleSettings, bench_upscale, upscale_text
+
+    reporter: Reporter = context.obj
+    with reporter.counter("upscale") as count:
+        result = bench_upscale(load(system), UpscaleSettings(folder, levels), count)
+    typer.echo(upscale_text(result))
+    _save_json(result, json_file)
+
+
 def _photograph(named: str | None) -> Path:
     """The picture to measure with: named, the first of a folder, or a sample that scikit-image ships."""
     if named is None and not os.environ.get(DATA_VARIABLE):

@@ -117,7 +117,8 @@ def image_planes(image: Image) -> torch.Tensor:
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(image.pixels)).permute(2, 0, 1)[None]
+    pixels = np.require(image.pixels, requirements=["C", "W"])  # PyTorch wants writable memory
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
 def unit_range(planes: torch.Tensor) -> torch.Tensor:

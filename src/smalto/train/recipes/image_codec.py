@@ -19,7 +19,7 @@ def image_codec(
 
     Command: ``smalto train image-codec --data CID22/training --minutes 120``
     Time: 0.27 s a step of eight 192 px crops on two Zen 4 cores (bfloat16).
-    Score: see docs/results/rate-distortion.md for the weights that ship and how long they trained.
+    Score: see docs/results/rd.md for the weights that ship and how long they trained.
 
     Args:
         learning_rate: peak rate; the linear paths learn at a twentieth of it.

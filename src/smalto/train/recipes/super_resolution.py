@@ -20,7 +20,7 @@ def super_resolution(
 
     Command: ``smalto train super-resolution --data CID22/training --minutes 40``
     Time: about 0.5 s a step of four 256 px crops on two Zen 4 cores (bfloat16).
-    Score: see docs/results/super-resolution.md.
+    Score: see docs/results/upscale.md.
 
     Args:
         system: installed system whose encoder, codec and decoder stay frozen.
