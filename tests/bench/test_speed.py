@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from smalto.bench import speed
-from smalto.bench.miniature import miniature_system, scene
+from smalto.bench.miniature import miniature_factorized_system, miniature_system, scene
 from smalto.bench.multiplications import SIDE_PX, system_multiplications
 from smalto.bench.results import BenchResult
 from smalto.bench.speed import SpeedSettings, bench_speed, speed_text
@@ -102,6 +102,14 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
         SpeedSettings(**wrong)  # type: ignore[arg-type]
 
 
+def test_the_command_says_what_was_asked_for() -> None:
+    assert SpeedSettings().command() == "smalto bench speed"
+    assert SpeedSettings(3, (2,), (67.108864, 1), 30, False, False).command() == (
+        "smalto bench speed --rounds 3 --threads 2 --sizes 67.108864,1 --quality 30 --no-peer --no-memory"
+    )
+    assert SpeedSettings(megapixels=()).command() == "smalto bench speed --sizes none"
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (90, 120), (200, 50), (500, 1000)])
 def test_photographs_are_cut_or_continued_by_their_mirror_image(height: int, width: int) -> None:
     photograph = Image(scene(90, 120))
@@ -123,6 +131,10 @@ def test_multiplications_are_those_of_the_layers(system: System) -> None:
         cells *= layer.up**2
     assert counted["scale path"] == expected / SIDE_PX**2
     assert set(counted) == {"encoder base", "hyper-analysis", "mean path", "scale path", "head reconstruct"}
+
+
+def test_a_codec_without_networks_multiplies_nothing() -> None:
+    assert set(system_multiplications(miniature_factorized_system())) == {"encoder base", "head reconstruct"}
 
 
 @pytest.mark.slow

@@ -59,6 +59,18 @@ class SpeedSettings:
         if any(not 0 < size * 1e6 <= MAX_PIXELS for size in self.megapixels):
             raise UsageError(f"bench speed: sizes lie between 0 and {MAX_PIXELS / 1e6} megapixels")
 
+    def command(self) -> str:
+        """The command line that measures this, options at their defaults left out."""
+        usual, words = SpeedSettings(), ["smalto bench speed"]
+        numbers = (("rounds", (self.rounds,), (usual.rounds,)), ("threads", self.threads, usual.threads))
+        for name, values, plain in (*numbers, ("sizes", self.megapixels, usual.megapixels)):
+            if tuple(values) != tuple(plain):
+                words.append(f"--{name} {','.join(f'{value:.10g}' for value in values) or 'none'}")
+        if self.quality != usual.quality:
+            words.append(f"--quality {self.quality}")
+        words += [option for option, on in (("--no-peer", self.with_peer), ("--no-memory", self.with_memory)) if not on]
+        return " ".join(words)
+
 
 @dataclass(frozen=True)
 class _Round:
@@ -105,7 +117,7 @@ def bench_speed(
         *sizes,
         multiplications_table(system, peer),
     )
-    return bench_result("speed", "smalto bench speed", tables, ("torch", "numpy", "numba", "compressai"))
+    return bench_result("speed", settings.command(), tables, ("torch", "numpy", "numba", "compressai"))
 
 
 def speed_text(result: BenchResult) -> str:
