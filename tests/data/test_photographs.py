@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -301,3 +302,21 @@ def test_a_read_only_array_is_taken_without_a_warning() -> None:
     pixels = np.zeros((3, 4, 3), np.uint8)
     pixels.flags.writeable = False
     assert image_tensor(as_image(pixels)).shape == (1, 3, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (Image(np.zeros((1, 8193, 3), np.uint8), source="a.png"), ImageError, "8193x1 is too large"),
+        (Image(np.zeros((0, 4, 3), np.uint8)), ImageError, "no pixels"),
+        (Image(np.zeros((4, 4), np.uint8)), UsageError, "(H, W, 3)"),
+        (Image(np.zeros((4, 4, 3), np.float64)), UsageError, "float64"),
+        (Image(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), np.uint8)), UsageError, "alpha"),
+        (Image(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32)), UsageError, "alpha"),
+    ],
+)
+def test_images_made_by_callers_are_checked(image: Image, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        as_image(image)
+    good = Image(np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8))
+    assert as_image(good) is good

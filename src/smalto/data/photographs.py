@@ -94,7 +94,7 @@ def as_image(value: Image | PilImage | np.ndarray | torch.Tensor) -> Image:
     from PIL import Image as Pil
 
     if isinstance(value, Image):
-        return value
+        return _checked(value)
     if isinstance(value, Pil.Image):
         _check_size(value.size, "image", MAX_PIXELS)
         pixels, alpha, grey = _split(value, value.info.get("icc_profile"), "image")
@@ -110,6 +110,17 @@ def as_image(value: Image | PilImage | np.ndarray | torch.Tensor) -> Image:
         alpha = value[:, :, 3].copy() if value.shape[2] == 4 else None
         return Image(np.ascontiguousarray(value[:, :, :3]), alpha, False, "array")
     return tensor_image(value)
+
+
+def _checked(image: Image) -> Image:
+    """The same image, made by a caller, once it is what an Image promises to be."""
+    pixels, alpha = image.pixels, image.alpha
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or str(pixels.dtype) not in ("uint8", "float32"):
+        raise UsageError(f"{image.source}: pixels {pixels.dtype} {pixels.shape} are not uint8 or float32 (H, W, 3)")
+    _check_size((image.width, image.height), image.source, MAX_PIXELS)
+    if alpha is not None and (str(alpha.dtype) != "uint8" or alpha.shape != pixels.shape[:2]):
+        raise UsageError(f"{image.source}: alpha {alpha.dtype} {alpha.shape} is not uint8 {pixels.shape[:2]}")
+    return image
 
 
 def image_planes(image: Image) -> torch.Tensor:
