@@ -12,11 +12,29 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 MIN_PROBABILITY = 1e-9
+REACH = 255  # tables cover symbols up to this far on each side at most
+_LIKELY = 2.0**-18
+
+
+def table_entry(pmf: np.ndarray) -> tuple[int, np.ndarray, float]:
+    """The likely part of a density over the symbols -REACH .. REACH; the rest is left to the escape code.
+
+    Args:
+        pmf: (2 REACH + 1,) probabilities.
+
+    Returns:
+        First symbol, probabilities from there on without tails below 2^-18, and the mass that was left out.
+    """
+    likely = np.flatnonzero(pmf > _LIKELY)
+    first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (REACH, REACH)
+    kept = pmf[first : last + 1]
+    return first - REACH, kept, max(1.0 - float(kept.sum()), 0.0)
 
 
 class FactorizedPrior(nn.Module):

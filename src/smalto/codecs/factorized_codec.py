@@ -20,15 +20,13 @@ from torch import Tensor, nn
 from smalto.bits.cdf import CdfTables, tables_from_pmfs
 from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
-from smalto.codecs.factorized import FactorizedPrior
+from smalto.codecs.factorized import REACH, FactorizedPrior, table_entry
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
 from smalto.codecs.hyperprior_frozen import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, tile_grid
 from smalto.errors import DamagedPacket, UsageError
 from smalto.layers import straight_through
 
 NUM_TABLE_SETS = 16
-_REACH = 255
-_TRIM = 2.0**-18
 
 
 @dataclass(frozen=True)
@@ -170,13 +168,10 @@ def freeze_factorized(trained: FactorizedCodec) -> FrozenFactorized:
     prior = trained.prior.double_copy()
     entries = []
     for row in gain[NUM_TABLE_SETS // 2 :: NUM_TABLE_SETS].double():
-        symbols = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)
+        symbols = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
         grid = symbols[None, None, None] / row[None, :, None, None]  # (1, M, 1, 2 reach + 1)
-        for pmf in prior.probability(grid, 1 / row[None, :, None, None])[0, :, 0].numpy():
-            likely = np.flatnonzero(pmf > _TRIM)
-            first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (_REACH, _REACH)
-            part = pmf[first : last + 1]
-            entries.append((first - _REACH, part, max(1.0 - float(part.sum()), 0.0)))
+        masses = prior.probability(grid, 1 / row[None, :, None, None])[0, :, 0].numpy()  # (M, 2 reach + 1)
+        entries += [table_entry(pmf) for pmf in masses]
     codec = FrozenFactorized(trained.config, tables_from_pmfs(entries))
     codec.gain.copy_(gain)  # type: ignore[operator]
     codec.inverse_gain.copy_(trained.inverse_gain(levels)[:, :, 0, 0].half().float())  # type: ignore[operator]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from smalto.bits.cdf import CdfTables, gaussian_tables, tables_from_pmfs
-from smalto.codecs.factorized import FactorizedPrior
+from smalto.codecs.factorized import REACH, FactorizedPrior, table_entry
 from smalto.codecs.hyperprior import INDEX_STEPS, LOG_STEP, NUM_LEVELS, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
-
-_REACH = 255
-_TRIM = 2.0**-18
 
 
 def prior_tables(prior: FactorizedPrior, steps: tuple[int, ...]) -> CdfTables:
@@ -22,11 +18,7 @@ def prior_tables(prior: FactorizedPrior, steps: tuple[int, ...]) -> CdfTables:
     """
     entries = []
     for step in steps:
-        for row in prior.pmf(float(step), _REACH).cpu().numpy():
-            likely = np.flatnonzero(row > _TRIM)
-            first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (_REACH, _REACH)
-            pmf = row[first : last + 1]
-            entries.append((first - _REACH, pmf, max(1.0 - float(pmf.sum()), 0.0)))
+        entries += [table_entry(row) for row in prior.pmf(float(step), REACH).cpu().numpy()]
     return tables_from_pmfs(entries)
 
 
