@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from smalto.errors import TrainingError
 from smalto.train.loop import Budget, train
+from smalto.train.run import Objective
 from tests.train.small import pictures, small_run
 
 
@@ -74,3 +76,14 @@ def test_equal_seeds_give_equal_first_losses(tmp_path: Path) -> None:
 
 def print_nothing(line: str) -> None:
     """A reporter that keeps still."""
+
+
+def test_rates_are_measured_on_large_crops(tmp_path: Path) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def publish(objective: Objective, batches: Iterator[torch.Tensor], folder: Path) -> None:
+        seen.append(tuple(next(batches).shape))
+
+    budget = _budget(tmp_path, data=pictures(tmp_path / "large", side=200), max_steps=1)
+    train(replace(small_run(), publish=publish), budget, print_nothing)
+    assert seen == [(2, 3, 192, 192)]

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smalto.data.crops import Crops, cache_pictures
+from smalto.data.crops import CropConfig, Crops, cache_pictures
 from smalto.data.photographs import tensor_image
 from smalto.errors import TrainingError
 from smalto.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from smalto.train.run import Objective, Run, to_unit_range
 
 _LOG_STEPS = 100
+_RATE_CROP_PX = 512
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
     finally:
         batches.close()  # type: ignore[attr-defined]
     if run.publish is not None and rank == 0:
-        run.publish(average, _tensor_batches(crops, run, device, 20_000_000), budget.folder / "weights")
+        run.publish(average, _large_batches(crops, run, device), budget.folder / "weights")
         say(f"weights in {budget.folder / 'weights'}")
     return progress
 
@@ -229,6 +230,14 @@ def _tensor_batches(crops: Crops, run: Run, device: torch.device, first: int) ->
     while True:
         yield to_unit_range(torch.from_numpy(crops.batch(step, run.batch_size)).to(device))
         step += 1
+
+
+def _large_batches(crops: Crops, run: Run, device: torch.device) -> Iterator[Tensor]:
+    """Batches for measuring rates: crops of up to 512 px as the pictures are, neither reduced nor turned."""
+    longest = max(min(crops.cache.shapes[k]) for k in crops.usable)
+    side = max(min(longest, _RATE_CROP_PX) // 64 * 64, run.crops.size_px)
+    large = CropConfig(size_px=side, seed=run.crops.seed, is_flipped=False)
+    return _tensor_batches(Crops(crops.cache, large), run, device, 20_000_000)
 
 
 def _sample(average: Objective, batch: Tensor, device: torch.device, path: Path) -> None:
