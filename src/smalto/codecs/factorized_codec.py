@@ -22,7 +22,7 @@ from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.codecs.factorized import REACH, FactorizedPrior, table_entry
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
-from smalto.codecs.hyperprior_frozen import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, tile_grid
+from smalto.codecs.hyperprior_frozen import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, tile_grid, to_symbols
 from smalto.errors import DamagedPacket, UsageError
 from smalto.layers import straight_through
 
@@ -122,8 +122,7 @@ class FrozenFactorized(nn.Module):
         self._check(q)
         if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
             raise UsageError(f"a tile of {tile_cells} x {tile_cells} cells has over {MAX_CHUNK_SYMBOLS} symbols")
-        scaled = torch.floor(y * self.gain[q][None, :, None, None] + 0.5)  # type: ignore[index]
-        symbols = scaled.nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
+        symbols = to_symbols(y * self.gain[q][None, :, None, None])  # type: ignore[index]
         chunks = []
         for tile in tile_grid(y.shape[2], y.shape[3], tile_cells):
             part = symbols[0, :, tile.top : tile.bottom, tile.left : tile.right].permute(1, 2, 0)  # (h, w, M)

@@ -28,6 +28,7 @@ from smalto.bits.rans import decode, encode
 from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
 from smalto.codecs.scale_path import SHIFT_BITS, IntegerScalePath, scale_layers
 from smalto.errors import DamagedPacket, LimitExceeded, UsageError
+from smalto.weights.store import under
 
 MAX_CHUNK_SYMBOLS = 1 << 22
 VALUE_LIMIT = 4096.0
@@ -131,7 +132,8 @@ def _padded(y: Tensor) -> Tensor:
     return F.pad(y, (0, right, 0, down), mode="replicate") if down or right else y
 
 
-def _to_symbols(x: Tensor) -> Tensor:
+def to_symbols(x: Tensor) -> Tensor:
+    """Round half up to int32 within +-2^30; what is no number becomes 0."""
     return torch.floor(x + 0.5).nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
 
 
@@ -244,7 +246,7 @@ class FrozenHyperprior(nn.Module):
             )
         z = self.hyper_latent(y) if z is None else z
         step = int(self.z_gain[q])  # type: ignore[index]
-        z_symbols = _to_symbols(z / step)
+        z_symbols = to_symbols(z / step)
         hyper = encode(_flat(z_symbols[0]), self._z_indexes(q, z.shape[2], z.shape[3]), self.z_tables)
         z_hat = z_symbols.double() * step
         gain, _ = self._gains(q)
@@ -253,7 +255,7 @@ class FrozenHyperprior(nn.Module):
             area = window.area
             index, mean = self.parameters_of(z_hat, q, area)
             part = y[:, :, area.top : area.bottom, area.left : area.right]
-            symbols = _to_symbols((part - mean) * gain)[0]
+            symbols = to_symbols((part - mean) * gain)[0]
             for number, tile in window.tiles:
                 cells = _within(area, tile)
                 chunks[number] = encode(_flat(symbols[:, *cells]), _flat(index[:, *cells]), self.y_tables)
@@ -341,13 +343,10 @@ class FrozenHyperprior(nn.Module):
     ) -> FrozenHyperprior:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are, in networks of these sizes."""
 
-        def under(prefix: str) -> dict[str, np.ndarray]:
-            return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
-
-        z_tables, y_tables = (CdfTables.from_arrays(under(name)) for name in ("z_tables", "y_tables"))
+        z_tables, y_tables = (CdfTables.from_arrays(under(arrays, name)) for name in ("z_tables", "y_tables"))
         codec = cls(config, z_tables, y_tables, networks)
-        codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("mean_path").items()})
-        codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under("analysis").items()})
+        codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "mean_path").items()})
+        codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "analysis").items()})
         layers = range(len(codec.scale_path.layers))
         codec.scale_path.load_integers(
             [torch.from_numpy(arrays[f"scale_path.weight{k}"].astype(np.int64)) for k in layers],

@@ -28,7 +28,7 @@ from smalto.systems.engine import Engine
 from smalto.systems.multitask_codec import codec_digest, decoder_digest, load_shipped, shipped_arrays
 from smalto.systems.system import Parts, System
 from smalto.types import LatentSpec, PlaneSpec
-from smalto.weights.store import read_arrays, write_arrays
+from smalto.weights.store import read_arrays, under, write_arrays
 
 HIFIC_NAME = "hific"
 SPACE = "hific-0"
@@ -88,19 +88,15 @@ def load_hific(
         configuration = json.loads(arrays["configuration"].tobytes())
         encoder = Encoder(EncoderConfig(**_tuples(configuration["encoder"])))
         decoder = Decoder(DecoderConfig(**_tuples(configuration["decoder"])))
-        load_shipped(encoder, _under(arrays, "encoder"))
-        load_shipped(decoder, _under(arrays, "decoder"))
-        codec = hific_from_arrays(HificHyperpriorConfig(**configuration["codec"]), _under(arrays, "codec"))
+        load_shipped(encoder, under(arrays, "encoder"))
+        load_shipped(decoder, under(arrays, "decoder"))
+        codec = hific_from_arrays(HificHyperpriorConfig(**configuration["codec"]), under(arrays, "codec"))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         line = str(error).splitlines()[0]
         raise WeightsError(
             f"{path}: not HiFiC weights as save_hific writes them ({line}); convert them again"
         ) from error
     return hific_system(HificNetworks(encoder, codec, decoder), Engine.on(device, dtype), max_pixels)
-
-
-def _under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
 
 
 def _tuples(fields: Mapping[str, object]) -> dict:

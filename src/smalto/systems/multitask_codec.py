@@ -24,7 +24,7 @@ from smalto.systems.engine import Engine
 from smalto.systems.system import Parts, System
 from smalto.types import LatentSpec, PlaneSpec
 from smalto.weights import system_record
-from smalto.weights.store import DIGEST_BYTES, digest, read_installed
+from smalto.weights.store import DIGEST_BYTES, digest, read_installed, under
 
 LITE_NAME = "lite-0"
 LITE_SPEC = LatentSpec(LITE_NAME, (PlaneSpec("y", "grid", LITE_ENCODER.latent_channels, LITE_ENCODER.stride),))
@@ -64,14 +64,11 @@ def load_lite(device: str = "cpu", dtype: torch.dtype | None = None, max_pixels:
     record = system_record(LITE_NAME)
     arrays = read_installed(record.files["codec"])
 
-    def under(prefix: str) -> dict[str, np.ndarray]:
-        return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
-
     with torch.device("cpu"):
         encoder, decoder = Encoder(LITE_ENCODER), Decoder(LITE_DECODER)
-        load_shipped(encoder, under("encoder"))
-        load_shipped(decoder, under("decoder"))
-        codec = FrozenHyperprior.from_arrays(LITE_CODEC, under("codec"))
+        load_shipped(encoder, under(arrays, "encoder"))
+        load_shipped(decoder, under(arrays, "decoder"))
+        codec = FrozenHyperprior.from_arrays(LITE_CODEC, under(arrays, "codec"))
         upscale = None
         if "upscale" in record.files:
             upscale = SuperResolver(LITE_SUPER)

@@ -20,7 +20,7 @@ from smalto.train.image_codec import CodecObjective
 from smalto.train.run import Objective
 from smalto.train.super_resolution import UpscaleObjective
 from smalto.weights import system_record
-from smalto.weights.store import read_installed, write_arrays
+from smalto.weights.store import read_installed, under, write_arrays
 
 RATE_CURVE = ((0, 0.08), (20, 0.15), (40, 0.30), (60, 0.50), (100, 1.20))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
@@ -134,18 +134,15 @@ def load_training_state(objective: CodecObjective, system: str) -> None:
     """
     arrays = read_installed(system_record(system).files["codec"])
 
-    def under(prefix: str) -> dict[str, np.ndarray]:
-        return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
-
     try:
-        load_shipped(objective.encoder, under("encoder"))
-        load_shipped(objective.decoder, under("decoder"))
+        load_shipped(objective.encoder, under(arrays, "encoder"))
+        load_shipped(objective.decoder, under(arrays, "decoder"))
         codec = objective.codec
-        load_shipped(codec.analysis, under("codec.analysis"))
-        load_shipped(codec.mean_path, under("codec.mean_path"))
+        load_shipped(codec.analysis, under(arrays, "codec.analysis"))
+        load_shipped(codec.mean_path, under(arrays, "codec.mean_path"))
         for part in _TRAINED_PARTS:
-            load_shipped(getattr(codec, part), under(f"training.{part}"))
-        _load_scale_path(codec, under("codec.scale_path"))
+            load_shipped(getattr(codec, part), under(arrays, f"training.{part}"))
+        _load_scale_path(codec, under(arrays, "codec.scale_path"))
     except (RuntimeError, KeyError) as error:
         raise UsageError(
             f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})"

@@ -39,6 +39,11 @@ def digest(arrays: Mapping[str, np.ndarray], configuration: str) -> bytes:
     return state.digest()
 
 
+def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays named ``prefix.NAME``, by NAME."""
+    return {name[len(prefix) + 1 :]: array for name, array in arrays.items() if name.startswith(prefix + ".")}
+
+
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of a safetensors file.
 
