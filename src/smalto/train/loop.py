@@ -24,6 +24,7 @@ from smalto.data.photographs import tensor_image
 from smalto.errors import TrainingError
 from smalto.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from smalto.train.run import Objective, Run, to_unit_range
+from smalto.train.soap import Soap
 
 _LOG_STEPS = 100
 _RATE_CROP_PX = 512
@@ -72,7 +73,7 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
     torch.manual_seed(run.crops.seed + 7919 * rank)
     crops = Crops(cache_pictures(budget.data, budget.folder / f"pictures-{rank}.u8"), run.crops)
     objective = run.objective().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = _optimiser(objective, run)
+    optimiser = _optimiser(objective, run, device)
     average = copy.deepcopy(objective).requires_grad_(False)
     progress = Progress(run.name, 0, 0.0, run.settings)
     if budget.resume is None:
@@ -199,13 +200,15 @@ class _Log:
             self._stream.close()
 
 
-def _optimiser(objective: nn.Module, run: Run) -> torch.optim.Optimizer:
+def _optimiser(objective: nn.Module, run: Run, device: torch.device) -> torch.optim.Optimizer:
     options = run.optimisation
     named = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
     slow = [p for name, p in named if any(part in name for part in options.slow_names)]
     fast = [p for name, p in named if not any(part in name for part in options.slow_names)]
     groups = [{"params": fast, "factor": 1.0}, {"params": slow, "factor": options.slow_factor}]
     groups = [group for group in groups if group["params"]]
+    if options.method == "soap":
+        return Soap(groups, options.learning_rate, options.betas, is_low_precision=_has_bfloat16(device))
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, weight_decay=0.0, fused=True)
 
 

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,10 +56,11 @@ class Optimisation:
     """How weights are updated.
 
     Args:
-        learning_rate: peak rate of Adam.
+        learning_rate: peak rate.
+        method: ``adam``, or ``soap`` (see ``smalto.train.soap``).
         slow_names: parameters whose name contains one of these learn ``slow_factor`` times as fast.
         slow_factor: see above.
-        betas: Adam's decay rates.
+        betas: decay of the gradient's average and of its square's.
         clip_norm: largest norm of the gradient.
         warmup_steps: linear rise at the start of every slice.
         final_factor: the rate falls along a cosine to this share of its peak at the end of the time budget.
@@ -66,6 +68,7 @@ class Optimisation:
     """
 
     learning_rate: float = 1e-3
+    method: Literal["adam", "soap"] = "adam"
     slow_names: tuple[str, ...] = ()
     slow_factor: float = 0.05
     betas: tuple[float, float] = (0.9, 0.98)

@@ -9,7 +9,7 @@ from smalto.train.run import Optimisation, Run
 
 
 def image_codec(
-    learning_rate: float = 6e-4,
+    learning_rate: float = 5e-4,
     batch_size: int = 8,
     crop_px: int = 192,
     max_downscale: float = 2.0,
@@ -33,7 +33,9 @@ def image_codec(
         objective=lambda: CodecObjective(CodecObjectiveConfig()),
         crops=CropConfig(size_px=crop_px, seed=seed, max_downscale=max_downscale, is_rotated=True),
         batch_size=batch_size,
-        optimisation=Optimisation(learning_rate=learning_rate, slow_names=(".linear.",)),
+        optimisation=Optimisation(
+            learning_rate=learning_rate, method="soap", betas=(0.95, 0.95), slow_names=(".linear.",)
+        ),
         publish=publish_codec,
         settings={"learning_rate": learning_rate, "batch_size": batch_size, "crop_px": crop_px, "seed": seed},
     )
