@@ -265,7 +265,7 @@ def test_segments_in_threads() -> None:
 
 
 def test_kernels_are_compiled_once() -> None:
-    """Every call above used one signature: other arrays would have compiled a kernel again."""
+    """Every call above used one signature, decoding one a width of the start table: others would compile again."""
     encode([0], [0], gaussian_tables())
-    for kernel in (rans._push_all, rans._pull_all):
-        assert len(kernel.signatures) <= 1
+    assert len(rans._push_all.signatures) <= 1
+    assert len(rans._pull_all.signatures) <= 2

@@ -51,7 +51,7 @@ class DecodeTables(NamedTuple):
     low: NDArray[np.int32]  # (K,)
     bias: NDArray[np.int64]  # (K,) base - low: row minus symbol
     first: NDArray[np.uint32]  # (E + K,) first slot of each entry
-    coarse: NDArray[np.int32]  # (K * 256,) row of the entry that holds slot 256 * j
+    coarse: NDArray[np.uint16] | NDArray[np.int32]  # (K * 256,) row of the entry that holds slot 256 * j
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,8 @@ class CdfTables:
         slots = start[:, None] + np.arange(0, TOTAL, 1 << COARSE_BITS)  # (K, 256)
         entry = np.searchsorted(ascending, slots.ravel(), side="right") - 1
         coarse = entry + np.repeat(np.arange(self.num_tables), slots.shape[1])  # a sentinel row behind every table
-        return DecodeTables(self.low, self.base.astype(np.int64) - self.low, first, coarse.astype(np.int32))
+        narrow = np.uint16 if len(first) <= 1 << 16 else np.int32  # half the bytes stay in the first cache
+        return DecodeTables(self.low, self.base.astype(np.int64) - self.low, first, coarse.astype(narrow))
 
     def _rows(self) -> NDArray[np.int64]:
         """(E,) row of every entry, sentinels left out."""

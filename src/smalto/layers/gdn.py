@@ -37,9 +37,9 @@ class GDN(nn.Module):
         return x * (torch.sqrt(pooled) if self.inverse else torch.rsqrt(pooled))
 
 
-def gdn_analysis(filters: int, latent_channels: int) -> nn.Sequential:
-    """Picture (B, 3, H, W) in [0, 1] -> y (B, M, H / 16, W / 16): four 5x5 convolutions of stride 2, GDN between."""
-    widths = (3, filters, filters, filters, latent_channels)
+def gdn_analysis(filters: int, latent_channels: int, channels_in: int = 3) -> nn.Sequential:
+    """Picture (B, channels_in, H, W) in [0, 1] -> y (B, M, H / 16, W / 16): four 5x5 convolutions of stride 2, GDN between."""
+    widths = (channels_in, filters, filters, filters, latent_channels)
     layers: list[nn.Module] = []
     for k in range(4):
         layers.append(nn.Conv2d(widths[k], widths[k + 1], 5, stride=2, padding=2))
@@ -48,9 +48,9 @@ def gdn_analysis(filters: int, latent_channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def gdn_synthesis(filters: int, latent_channels: int) -> nn.Sequential:
-    """y (B, M, h, w) -> picture (B, 3, 16 h, 16 w): four transposed 5x5 convolutions, inverse GDN between."""
-    widths = (latent_channels, filters, filters, filters, 3)
+def gdn_synthesis(filters: int, latent_channels: int, channels_out: int = 3) -> nn.Sequential:
+    """y (B, M, h, w) -> picture (B, channels_out, 16 h, 16 w): four transposed 5x5 convolutions, inverse GDN between."""
+    widths = (latent_channels, filters, filters, filters, channels_out)
     layers: list[nn.Module] = []
     for k in range(4):
         layers.append(nn.ConvTranspose2d(widths[k], widths[k + 1], 5, stride=2, padding=2, output_padding=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,14 @@ RATE_CURVE = ((0, 0.08), (20, 0.15), (40, 0.30), (60, 0.50), (100, 1.20))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
 
 
-def place_levels(rates: Sequence[tuple[float, float]]) -> Tensor:
+def place_levels(rates: Sequence[tuple[float, float]], curve: Sequence[tuple[float, float]] = RATE_CURVE) -> Tensor:
     """Where each quality level lies on the trained scale, so that ``--quality`` means the same rate in every release.
 
-    Math: invert the measured rate curve at ``RATE_CURVE`` (quality 0..100 -> bits per pixel), both log-linear.
+    Math: invert the measured rate curve at the wanted one, both log-linear.
 
     Args:
         rates: (trained level, mean bits per pixel), rising.
+        curve: (quality 0..100, bits per pixel) to reach.
 
     Returns:
         (256,) positions in 0..255; outside the measured range the ends are stretched evenly.
@@ -40,7 +41,7 @@ def place_levels(rates: Sequence[tuple[float, float]]) -> Tensor:
     levels = np.array([level for level, _ in rates], dtype=np.float64)
     measured = np.maximum.accumulate(np.log([rate for _, rate in rates])) + 1e-9 * np.arange(len(rates))
     quality = np.linspace(0, 100, NUM_LEVELS)
-    wanted = np.interp(quality, [q for q, _ in RATE_CURVE], np.log([rate for _, rate in RATE_CURVE]))
+    wanted = np.interp(quality, [q for q, _ in curve], np.log([rate for _, rate in curve]))
     low, high = max(wanted[0], measured[0]), min(wanted[-1], measured[-1])
     wanted = np.clip(wanted, low, high)
     positions = np.interp(wanted, measured, levels)
@@ -84,7 +85,7 @@ def publish_codec(objective: Objective, batches: Iterator[Tensor], folder: Path)
     arrays = {f"encoder.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
     arrays |= {f"decoder.{name}": array for name, array in shipped_arrays(objective.decoder).items()}
     arrays |= {f"codec.{name}": array for name, array in {**codec.decode_arrays(), **codec.encode_arrays()}.items()}
-    arrays |= _training_state(objective.codec)
+    arrays |= training_state(objective.codec)
     folder.mkdir(parents=True, exist_ok=True)
     sha256 = write_arrays(folder / "codec.safetensors", arrays)
     record = {
@@ -116,7 +117,7 @@ def publish_upscale(objective: Objective, batches: Iterator[Tensor], folder: Pat
 _TRAINED_PARTS = ("prior", "gain", "inverse_gain")
 
 
-def _training_state(codec: MeanScaleHyperprior) -> dict[str, np.ndarray]:
+def training_state(codec: MeanScaleHyperprior) -> dict[str, np.ndarray]:
     """What training goes on from and the frozen form does not hold: the prior's network and the gains at anchors."""
     state = {}
     for part in _TRAINED_PARTS:
@@ -133,20 +134,28 @@ def load_training_state(objective: CodecObjective, system: str) -> None:
         UsageError: no such system is installed, or its weights are of another configuration.
     """
     arrays = read_installed(system_record(system).files["codec"])
-
     try:
         load_shipped(objective.encoder, under(arrays, "encoder"))
         load_shipped(objective.decoder, under(arrays, "decoder"))
-        codec = objective.codec
-        load_shipped(codec.analysis, under(arrays, "codec.analysis"))
-        load_shipped(codec.mean_path, under(arrays, "codec.mean_path"))
-        for part in _TRAINED_PARTS:
-            load_shipped(getattr(codec, part), under(arrays, f"training.{part}"))
-        _load_scale_path(codec, under(arrays, "codec.scale_path"))
+        load_hyperprior(objective.codec, arrays)
     except (RuntimeError, KeyError) as error:
         raise UsageError(
             f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})"
         ) from error
+
+
+@torch.no_grad()
+def load_hyperprior(codec: MeanScaleHyperprior, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fill a hyperprior's training form from the arrays ``codec.*`` and ``training.*`` that were published.
+
+    Raises:
+        KeyError, RuntimeError: the arrays are of another configuration.
+    """
+    load_shipped(codec.analysis, under(arrays, "codec.analysis"))
+    load_shipped(codec.mean_path, under(arrays, "codec.mean_path"))
+    for part in _TRAINED_PARTS:
+        load_shipped(getattr(codec, part), under(arrays, f"training.{part}"))
+    _load_scale_path(codec, under(arrays, "codec.scale_path"))
 
 
 def _load_scale_path(codec: MeanScaleHyperprior, arrays: dict[str, np.ndarray]) -> None:
