@@ -9,6 +9,7 @@
     ├── MissingSpace                 a file names a space, codec or task that is not installed
     ├── MissingExtra                 an optional dependency is needed; names the command that installs it
     ├── TrainingError                a training run cannot start, resume or go on
+    ├── ProfileError                 exit code 3: a feature profile cannot be read or does not hold together
     └── PacketError                  exit code 3: the bytes are not a healthy .smalto file
         ├── NotAPacket               magic does not match
         ├── UnsupportedVersion       a later format version, or an unknown critical section
@@ -50,6 +51,12 @@ class MissingExtra(SmaltoError, ImportError):
 
 class TrainingError(SmaltoError):
     """A training run cannot start, resume or go on."""
+
+
+class ProfileError(SmaltoError, ValueError):
+    """A feature profile cannot be read, or what it holds is not a profile."""
+
+    exit_code = 3
 
 
 class PacketError(SmaltoError, ValueError):
