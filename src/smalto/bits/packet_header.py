@@ -30,7 +30,8 @@ PREAMBLE_BYTES = len(MAGIC) + 2 + 3
 """The longest opening: magic, version, flags and a header length of three bytes."""
 
 _KINDS = ("image", "array set")
-_KIND_MASK, _TRAILING_TABLE, _HAS_METADATA, _SPACES_SHIFT = 0x03, 0x04, 0x08, 4
+ARRAY_SET = 1
+_KIND_MASK, TRAILING_TABLE, HAS_METADATA, _SPACES_SHIFT = 0x03, 0x04, 0x08, 4
 _PART, _CRITICAL, _SAME, _CHUNKED = 0x10, 0x20, 0x40, 0x80
 LENGTHS_BLOCK = 0xFFFFFFFF
 """Stands in the place of the chunk number in the checksum of a section's chunk lengths."""
@@ -86,7 +87,7 @@ def encode_header(
     Raises:
         UsageError: the header would be longer than 64 KiB, or metadata cannot be stored.
     """
-    flags = len(spaces) << _SPACES_SHIFT | (_HAS_METADATA if metadata else 0)
+    flags = len(spaces) << _SPACES_SHIFT | (HAS_METADATA if metadata else 0)
     body = bytearray(file_id + varint(shape[0]) + varint(shape[1]))
     for entry in spaces:
         body += bytes([len(entry.name)]) + entry.name.encode("ascii") + entry.decoder_digest + entry.codec_digest
@@ -144,6 +145,52 @@ def header_length(data: bytes, name: str) -> int:
     return cursor.position + length
 
 
+def file_kind(data: bytes, name: str) -> str:
+    """What kind of .smalto file this is, ``image`` or ``array set``, from its first PREAMBLE_BYTES.
+
+    Nothing but the opening is looked at: Packet.open and ArraySetReader.open judge the rest.
+
+    Raises:
+        NotAPacket: another magic.
+        UnsupportedVersion: another format version, or a kind of a later version.
+        DamagedPacket: cut short, or the header's length is out of bounds.
+
+    Example:
+        >>> file_kind(bytes.fromhex("f7534d4c011027"), "a.smalto")
+        'image'
+    """
+    header_length(data[:PREAMBLE_BYTES], name)
+    kind = data[len(MAGIC) + 1] & _KIND_MASK
+    if kind >= len(_KINDS):
+        raise UnsupportedVersion(f"{name}: files of kind {kind} are not known here; install a later smalto")
+    return _KINDS[kind]
+
+
+def open_header(data: bytes, name: str) -> Cursor:
+    """The whole header without its checksum, which holds.
+
+    Args:
+        data: a file's first bytes, at least the whole header.
+        name: the file, for messages.
+
+    Raises:
+        NotAPacket: another magic.
+        UnsupportedVersion: another format version.
+        DamagedPacket: the header is cut, or its checksum does not hold.
+    """
+    length = header_length(data[:PREAMBLE_BYTES], name)
+    if len(data) < length:
+        raise DamagedPacket(
+            f"{name}: bytes {len(data)}-{length - 1} of the header are missing, the file is cut short; fetch it again"
+        )
+    data = data[:length]
+    if zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
+        raise DamagedPacket(
+            f"{name}: the header's checksum does not hold; the file is damaged, fetch or encode it again"
+        )
+    return Cursor(data[:-CRC_BYTES], name)
+
+
 def parse_header(data: bytes, name: str, limits: Limits | None = None) -> Header:
     """The header, once its checksum holds.
 
@@ -159,19 +206,9 @@ def parse_header(data: bytes, name: str, limits: Limits | None = None) -> Header
         LimitExceeded: the picture or the file is larger than ``limits``.
     """
     limits = limits or Limits()
-    length = header_length(data[:PREAMBLE_BYTES], name)
-    if len(data) < length:
-        raise DamagedPacket(
-            f"{name}: bytes {len(data)}-{length - 1} of the header are missing, the file is cut short; fetch it again"
-        )
-    data = data[:length]
-    if zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
-        raise DamagedPacket(
-            f"{name}: the header's checksum does not hold; the file is damaged, fetch or encode it again"
-        )
-    cursor = Cursor(data[:-CRC_BYTES], name)
+    cursor = open_header(data, name)
     try:
-        header = _parse_fields(cursor, length)
+        header = _parse_fields(cursor, len(cursor.data) + CRC_BYTES)
     except UsageError as error:
         raise cursor.damaged(str(error)) from error
     header.check_limits(name, limits)
@@ -188,14 +225,18 @@ def _parse_fields(cursor: Cursor, header_bytes: int) -> Header:
     flags = cursor.byte()
     cursor.varint()
     kind = flags & _KIND_MASK
-    if kind != 0 or flags & _TRAILING_TABLE:
+    if kind != 0 or flags & TRAILING_TABLE:
         what = _KINDS[kind] if kind < len(_KINDS) else f"kind {kind}"
-        table = " with its table at the end" if flags & _TRAILING_TABLE else ""
+        table = " with its table at the end" if flags & TRAILING_TABLE else ""
+        if kind == ARRAY_SET:
+            raise UnsupportedVersion(
+                f"{cursor.name}: files of array set are not known to readers of pictures; use smalto features decode"
+            )
         raise UnsupportedVersion(f"{cursor.name}: files of {what}{table} are not known here; install a later smalto")
     file_id = cursor.take(FILE_ID_BYTES)
     height, width = cursor.varint(MAX_SIDE_PX), cursor.varint(MAX_SIDE_PX)
     spaces = tuple(_parse_space(cursor) for _ in range(flags >> _SPACES_SHIFT))
-    metadata = decode_metadata(cursor) if flags & _HAS_METADATA else {}
+    metadata = decode_metadata(cursor) if flags & HAS_METADATA else {}
     sections = _parse_table(cursor, header_bytes)
     if cursor.remaining:
         raise cursor.damaged(f"{cursor.remaining} bytes stand after the section table")

@@ -27,6 +27,11 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _INT, _STR, _BYTES = 0, 1, 2
 
 
+def has_control_characters(text: str) -> bool:
+    """True when ``text`` has characters that could forge lines on a terminal; no text in a file may have them."""
+    return _CONTROL.search(text) is not None
+
+
 def encode_metadata(metadata: Mapping[str, MetadataValue]) -> bytes:
     """The metadata block: a count, then entries in the mapping's order.
 
@@ -81,7 +86,7 @@ def _encode_value(key: str, value: MetadataValue) -> tuple[int, bytes]:
             raise UsageError(f"metadata {key!r}: {value} does not fit in 63 bits; store it as text")
         return _INT, varint(zigzag(int(value)))
     if isinstance(value, str):
-        if _CONTROL.search(value):
+        if has_control_characters(value):
             raise UsageError(f"metadata {key!r}: control characters are not allowed in text; store bytes instead")
         try:
             kind, raw = _STR, value.encode("utf-8")
@@ -119,6 +124,6 @@ def _decode_entry(cursor: Cursor) -> tuple[str, MetadataValue]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise cursor.damaged(f"metadata {key!r} is not UTF-8") from error
-    if _CONTROL.search(text):
+    if has_control_characters(text):
         raise cursor.damaged(f"metadata {key!r} has control characters")
     return key, text
