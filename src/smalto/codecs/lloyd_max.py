@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 
 from smalto.codecs.float_patterns import float_array, float_values, rounded, stored_dtype
 from smalto.codecs.lloyd_max_fit import MAX_LEVELS, Convergence, fit_levels, nearest_thresholds
-from smalto.codecs.lloyd_max_kernels import CHUNK_VALUES, look_up_levels, look_up_patterns, nearest_levels
+from smalto.codecs.lloyd_max_kernels import CHUNK_VALUES, ORDER_MASK, look_up_levels, look_up_patterns, nearest_levels
 from smalto.errors import ProfileError, UsageError
 
 LOG_CELLS = 16
+PART_VALUES = 1 << 20
 
 
 class _Cells(NamedTuple):
@@ -129,8 +130,11 @@ class LloydMax:
             indexes[whole:] = table[patterns[whole:]]
         else:
             cells, room = self._cells(name), np.empty(CHUNK_VALUES, np.uint16)
-            patterns = flat.view(np.int32 if name == "float32" else np.int64)
-            nearest_levels(flat, patterns, room, cells.starts, cells.thresholds, cells.geometry, indexes)
+            for at in range(0, len(flat), PART_VALUES):
+                part = flat[at : at + PART_VALUES]
+                patterns = _float32_patterns(part)
+                out = indexes[at : at + PART_VALUES]
+                nearest_levels(part, patterns, room, cells.starts, cells.thresholds, cells.geometry, out)
         return indexes.reshape(array.shape)
 
     def inverse(self, indexes: np.ndarray, dtype_name: str) -> np.ndarray:
@@ -218,8 +222,14 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     return flat if flat.ctypes.data % 8 == 0 else flat.copy()
 
 
+def _float32_patterns(values: np.ndarray) -> NDArray[np.int32]:
+    """Bit patterns of the values in float32, which is monotone and so keeps cells in order; no copy for float32."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return values.astype(np.float32, copy=False).view(np.int32)
+
+
 def _make_cells(thresholds: NDArray[np.float64], dtype: np.dtype, index_of_zero: int) -> _Cells:
-    """At most 65,536 cells of equally many bit patterns between the outermost thresholds.
+    """At most 65,536 cells of equally many float32 patterns between the outermost thresholds.
 
     A threshold is replaced by the largest number of the dtype that is not above it, which the same values exceed.
     """
@@ -227,13 +237,11 @@ def _make_cells(thresholds: NDArray[np.float64], dtype: np.dtype, index_of_zero:
         floor = thresholds.astype(dtype)
     floor = np.where(floor.astype(np.float64) > thresholds, np.nextafter(floor, dtype.type(-np.inf)), floor) + 0.0
     floor = floor.astype(dtype)
-    bits = 8 * dtype.itemsize
-    mask = (1 << (bits - 1)) - 1
     padding = np.full(2 * MAX_LEVELS - len(floor), np.inf, dtype)
     if len(floor) == 0:
-        return _Cells(np.zeros(1, np.uint8), padding, np.array([mask, 0, 0, 0, 1, 0], np.int64))
-    patterns = floor.view(f"i{dtype.itemsize}").astype(np.int64)
-    keys = patterns ^ ((patterns >> 63) & mask)
+        return _Cells(np.zeros(1, np.uint8), padding, np.array([0, 0, 0, 1, 0], np.int64))
+    patterns = _float32_patterns(floor).astype(np.int64)
+    keys = patterns ^ ((patterns >> 63) & ORDER_MASK)
     first, last = int(keys[0]), int(keys[-1]) + 1
     shift = max(0, (last - first).bit_length() - LOG_CELLS)
     while (last >> shift) - (first >> shift) >= 1 << LOG_CELLS:
@@ -241,5 +249,5 @@ def _make_cells(thresholds: NDArray[np.float64], dtype: np.dtype, index_of_zero:
     inside = np.bincount((keys >> shift) - (first >> shift), minlength=(last >> shift) - (first >> shift) + 1)
     starts = (np.cumsum(inside) - inside).astype(np.uint8)
     num_steps = max(1, int(inside.max()).bit_length())
-    geometry = np.array([mask, first, last, shift, num_steps, index_of_zero], np.int64)
+    geometry = np.array([first, last, shift, num_steps, index_of_zero], np.int64)
     return _Cells(starts, np.concatenate((floor, padding)), geometry)

@@ -5,11 +5,11 @@ Math: with levels l_0 < ... < l_{L-1} and regions R_k, alternate (paper, equatio
     R_k = {x : k = argmin_j (x - l_j)^2},        l_k = mean of the samples in R_k.
 
 On sorted samples a region is a range of places, so a round finds L - 1 places by bisection from where they were and
-takes L differences of running sums: O(L log n), whatever the number n of samples. The start has a density of levels
-proportional to p(x)^(1/3), the best for many levels (Panter and Dite, 1951).
+takes L differences of running sums: O(L log n), whatever the number n of samples.
 
 Source: DT-UFC (arXiv 2025), section 4.2; Lloyd, "Least squares quantization in PCM", 1982. The paper names neither a
-start nor a stop: ours are given here. Regions that are empty take half of a region with a large error.
+start nor a stop: we start twice, as lloyd_max_starts.py says, stop when a round gains less than 1e-9 of the error, and
+keep the better end. Regions that are empty take half of a region with a large error.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from smalto.codecs.float_patterns import float_array, float_values, rounded
-from smalto.codecs.lloyd_max_kernels import block_sums, count_patterns, lloyd_rounds, squared_errors
+from smalto.codecs.float_patterns import float_values, rounded
+from smalto.codecs.lloyd_max_kernels import lloyd_rounds, squared_errors
+from smalto.codecs.lloyd_max_samples import RunningSums, running_sums, scaled_samples, sorted_samples
+from smalto.codecs.lloyd_max_starts import level_density, partition_levels
 from smalto.errors import UsageError
 
 MAX_LEVELS = 256
@@ -30,9 +32,6 @@ MAX_ROUNDS = 50_000
 MAX_RESEEDINGS = 100
 ROUNDS_PER_LOOK = 500
 TOLERANCE = 1e-9
-LOG_BLOCK = 6
-START_POINTS = 1 << 14
-SAFE_EXPONENTS = (-300, 300)  # of two: squares and sums of values in between stay inside float64
 
 
 @dataclass(frozen=True)
@@ -52,22 +51,13 @@ class Convergence:
     converged: bool
 
 
-class _Sorted(NamedTuple):
-    """Finite values, rising, with how often each occurs."""
+class RoundsEnd(NamedTuple):
+    """Where the rounds from one start ended."""
 
-    values: np.ndarray  # (n,) float32 or float64
-    weights: NDArray[np.int64]  # (n,), of stride 0 when all are 1
-
-
-class _Sums(NamedTuple):
-    """What the rounds read: see ``lloyd_rounds``."""
-
-    values: np.ndarray
-    weights: NDArray[np.int64]
-    sums: NDArray[np.float64]
-    masses: NDArray[np.int64]
-    log_block: int
-    centre: float
+    levels: NDArray[np.float64]
+    error: float
+    num_rounds: int
+    converged: bool
 
 
 def fit_levels(
@@ -90,111 +80,24 @@ def fit_levels(
     """
     if not 1 <= num_levels <= MAX_LEVELS:
         raise UsageError(f"lloyd-max: {num_levels} levels; choose 1..{MAX_LEVELS}")
-    arrays, name = _arrays(samples, dtype_name)
-    held = _pattern_counts(arrays, name) if name in ("float16", "bfloat16") else _sorted_values(arrays)
+    held, name = sorted_samples(samples, dtype_name)
     count = int(held.weights.sum()) if len(held.values) else 0
-    distinct = _few_distinct(held.values, num_levels)
-    if distinct is not None:
-        return distinct, Convergence(count, 0, 0.0, True)
-    exponent = _scale_exponent(held.values)
-    scaled = _Sorted(np.ldexp(held.values, -exponent), held.weights) if exponent else held
-    data = _running_sums(scaled)
-    levels, num_rounds, converged = _converge(data, _companded_start(scaled, num_levels), count)
-    levels = np.unique(float_values(rounded(np.ldexp(levels, exponent), name), name)) + 0.0
-    final = np.ldexp(levels, -exponent)
+    if count == 0 or (held.is_counted and len(held.values) <= num_levels):
+        levels = held.values.astype(np.float64) if count else np.zeros(1)
+        return levels, Convergence(count, 0, 0.0, True)
+    scaled, exponent = scaled_samples(held)
+    data, density = running_sums(scaled), level_density(scaled, num_levels)
+    starts = (density.spread(num_levels), partition_levels(scaled, density, num_levels))
+    ends = [lloyd_from(data, start) for start in starts]
+    best = min(ends, key=lambda end: end.error)
+    levels = np.unique(float_values(rounded(np.ldexp(best.levels, exponent), name), name) + 0.0)
     with np.errstate(over="ignore", under="ignore"):
+        final = np.ldexp(levels, -exponent)
         mse = float(np.ldexp(_errors(data, final, _edges(data, final)).sum() / count, 2 * exponent))
-    return levels, Convergence(count, num_rounds, mse, converged)
+    return levels, Convergence(count, best.num_rounds, mse, best.converged)
 
 
-def _arrays(samples: Sequence[np.ndarray] | np.ndarray, dtype_name: str | None) -> tuple[list[np.ndarray], str]:
-    given = [samples] if isinstance(samples, np.ndarray) else list(samples)
-    held = [float_array(array, dtype_name) for array in given]
-    names = sorted({name for _, name in held})
-    if len(names) > 1:
-        raise UsageError(f"lloyd-max: samples of {' and '.join(names)}; convert them to one dtype")
-    return [array for array, _ in held], names[0] if names else dtype_name or "float32"
-
-
-def _pattern_counts(arrays: Sequence[np.ndarray], name: str) -> _Sorted:
-    """16-bit samples by a histogram of all their patterns."""
-    counts = np.zeros(1 << 16, np.int64)
-    for array in arrays:
-        count_patterns(np.ascontiguousarray(array).reshape(-1).view(np.uint16), counts)
-    patterns = np.flatnonzero(counts).astype(np.uint16)
-    values = float_values(patterns if name == "bfloat16" else patterns.view(np.float16), name)
-    is_finite = np.isfinite(values)
-    places = np.argsort(values[is_finite], kind="stable")
-    return _Sorted(values[is_finite][places] + 0.0, counts[patterns[is_finite][places]])
-
-
-def _sorted_values(arrays: Sequence[np.ndarray]) -> _Sorted:
-    """Wider samples by sorting them; infinities and NaN end up outside."""
-    values = np.concatenate([array.reshape(-1) for array in arrays]) if arrays else np.empty(0, np.float32)
-    values.sort()  # NaN last
-    limit = np.finfo(values.dtype).max
-    values = values[np.searchsorted(values, -limit) : np.searchsorted(values, limit, side="right")]
-    return _Sorted(values, np.broadcast_to(np.int64(1), values.shape))
-
-
-def _few_distinct(values: np.ndarray, most: int) -> NDArray[np.float64] | None:
-    """The distinct ones of sorted values when there are no more than ``most`` (0.0 when there are none)."""
-    if len(values) == 0:
-        return np.zeros(1)
-    found = [values[0]]
-    place = 0
-    while len(found) <= most:
-        place = int(np.searchsorted(values, found[-1], side="right"))
-        if place == len(values):
-            return np.array(found, np.float64) + 0.0
-        found.append(values[place])
-    return None
-
-
-def _scale_exponent(values: np.ndarray) -> int:
-    """The power of two that brings float64 values whose squares overflow or vanish near 1; else 0."""
-    exponent = int(np.frexp(max(abs(float(values[0])), abs(float(values[-1]))))[1])
-    return 0 if SAFE_EXPONENTS[0] <= exponent <= SAFE_EXPONENTS[1] else exponent
-
-
-def _running_sums(held: _Sorted) -> _Sums:
-    """Sums in front of each block, counted from the middle outwards."""
-    n = len(held.values)
-    log_block = LOG_BLOCK if held.weights.strides == (0,) else 0
-    middle_block = (n // 2) >> log_block
-    centre = float(held.values[n // 2])
-    num_blocks = -(-n // (1 << log_block))
-    sums, masses = np.empty(num_blocks), np.empty(num_blocks, np.int64)
-    block_sums(held.values, held.weights, centre, 1 << log_block, sums, masses)
-    left = -np.cumsum(sums[:middle_block][::-1])[::-1]
-    running = np.concatenate((left, [0.0], np.cumsum(sums[middle_block:])))
-    return _Sums(held.values, held.weights, running, np.concatenate(([0], np.cumsum(masses))), log_block, centre)
-
-
-def _companded_start(held: _Sorted, num_levels: int) -> NDArray[np.float64]:
-    """Levels of density p^(1/3), from the gaps between values of evenly spread ranks and of both ends.
-
-    A gap of width w with m of the values has p in proportion to m / w and gets levels in proportion to m^(1/3) w^(2/3),
-    yet no more levels than it has values: a far value makes a wide gap, not a density.
-    """
-    n = len(held.values)
-    near_end = np.unique(np.geomspace(1, n, 1024).astype(np.int64))
-    places = np.unique(
-        np.concatenate((np.linspace(0, n - 1, START_POINTS).astype(np.int64), near_end - 1, n - near_end))
-    )
-    points = held.values[places].astype(np.float64)
-    counts = np.diff(np.cumsum(held.weights)[places] if held.weights.strides != (0,) else places)
-    share = np.cbrt(counts * np.diff(points) ** 2)
-    for _ in range(MAX_RESEEDINGS):
-        limit = np.diff(places) * (share.sum() / num_levels)
-        if (share <= limit).all():
-            break
-        share = np.minimum(share, limit)
-    wanted = np.concatenate(([0.0], np.cumsum(share)))
-    return np.interp((np.arange(num_levels) + 0.5) / num_levels * wanted[-1], wanted, points)
-
-
-def _edges(data: _Sums, levels: NDArray[np.float64]) -> NDArray[np.int64]:
+def _edges(data: RunningSums, levels: NDArray[np.float64]) -> NDArray[np.int64]:
     """First place of each level's region, and n."""
     inner = np.searchsorted(data.values, nearest_thresholds(levels), side="right")
     return np.concatenate(([0], inner, [len(data.values)])).astype(np.int64)
@@ -208,13 +111,13 @@ def nearest_thresholds(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(middles < levels[1:], middles, levels[:-1])
 
 
-def _errors(data: _Sums, levels: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
+def _errors(data: RunningSums, levels: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
     errors = np.empty(len(levels))
     squared_errors(data.values, data.weights, levels, edges, errors)
     return errors
 
 
-def _converge(data: _Sums, levels: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], int, bool]:
+def lloyd_from(data: RunningSums, levels: NDArray[np.float64]) -> RoundsEnd:
     """Rounds until one lowers the squared error by less than TOLERANCE of it, in looks of some hundred rounds."""
     edges = _edges(data, levels)
     num_rounds, num_reseedings, target = 0, 0, 0.0
@@ -231,12 +134,17 @@ def _converge(data: _Sums, levels: NDArray[np.float64], count: int) -> tuple[NDA
             continue
         target = TOLERANCE * float(errors.sum())
         if state[4] <= target:
-            return levels, num_rounds, True
-    return levels[np.diff(edges) > 0], num_rounds, False
+            return RoundsEnd(levels, float(errors.sum()), num_rounds, True)
+    is_full = np.diff(edges) > 0
+    return RoundsEnd(levels[is_full], float(_errors(data, levels, edges).sum()), num_rounds, False)
 
 
 def _reseeded(
-    data: _Sums, levels: NDArray[np.float64], edges: NDArray[np.int64], errors: NDArray[np.float64], is_allowed: bool
+    data: RunningSums,
+    levels: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    errors: NDArray[np.float64],
+    is_allowed: bool,
 ) -> NDArray[np.float64]:
     """Levels of empty regions moved into the regions with the largest error, each of which is cut at its mean.
 

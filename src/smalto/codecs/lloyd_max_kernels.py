@@ -9,6 +9,7 @@ import numpy as np
 from smalto.bits.compiled import compiled
 
 CHUNK_VALUES = 2048
+ORDER_MASK = 0x7FFFFFFF  # turns negative floats' patterns round, so that keys rise with values
 Integer = Any  # inside a kernel every integer is an int64, whatever Python would make of it
 Array = np.ndarray
 
@@ -17,28 +18,28 @@ Array = np.ndarray
 def nearest_levels(
     values: Array, patterns: Array, cells: Array, starts: Array, thresholds: Array, geometry: Array, out: Array
 ) -> None:
-    """The number of thresholds below each value; a NaN takes ``geometry[5]``.
+    """The number of thresholds below each value; a NaN takes ``geometry[4]``.
 
     A value's bit pattern, made to rise with the value and shifted right, is its cell; the cell tells how many
     thresholds lie below all of it; then ``num_steps`` halvings, without a branch, count those inside it.
 
     Args:
         values: (N,) float32 or float64.
-        patterns: (N,) the same memory as int32 or int64.
+        patterns: (N,) int32, the bits of the values in float32.
         cells: (2048,) uint16, room for the cells of a chunk.
         starts: (C,) uint8.
         thresholds: (512,) of the values' dtype, rising, then +inf.
-        geometry: int64 mask, first key, last key, shift, num_steps, index for NaN.
+        geometry: int64 first key, last key, shift, num_steps, index for NaN.
         out: (N,) uint8, filled.
     """
-    mask, first, last, shift, num_steps, missing = geometry
+    first, last, shift, num_steps, missing = geometry
     base = first >> shift
     for at in range(0, len(values), CHUNK_VALUES):
         count = min(CHUNK_VALUES, len(values) - at)
         num_missing = 0
         for i in range(count):
             pattern = np.int64(patterns[np.uint64(at + i)])
-            key = min(max(pattern ^ ((pattern >> 63) & mask), first), last)
+            key = min(max(pattern ^ ((pattern >> 63) & ORDER_MASK), first), last)
             cells[np.uint64(i)] = np.uint16((key >> shift) - base)
             num_missing += values[np.uint64(at + i)] != values[np.uint64(at + i)]
         if num_steps == 1:
@@ -195,3 +196,78 @@ def squared_errors(values: Array, weights: Array, levels: Array, edges: Array, e
         for i in range(edges[k], edges[k + 1]):
             total += weights[i] * (np.float64(values[i]) - level) ** 2
         errors[k] = total
+
+
+@compiled
+def group_moments(values: Array, weights: Array, edges: Array, centre: float, moments: Array, within: Array) -> None:
+    """Mass, centred sum and centred sum of squares of each group of values, without cancellation inside a group.
+
+    Args:
+        values: (n,) rising.
+        weights: (n,) int64.
+        edges: (G + 1,) int64 places, no group empty.
+        centre: subtracted from the values.
+        moments: (3, G) float64, filled.
+        within: (G,) float64, filled: the squared error about the group's mean.
+    """
+    for group in range(len(edges) - 1):
+        first = np.float64(values[edges[group]])
+        mass, total, squares = 0.0, 0.0, 0.0
+        for i in range(edges[group], edges[group + 1]):
+            distance = np.float64(values[i]) - first
+            mass += weights[i]
+            total += weights[i] * distance
+            squares += weights[i] * distance * distance
+        mean = total / mass
+        offset = first + mean - centre
+        moments[0, group] = mass
+        moments[1, group] = mass * offset
+        within[group] = max(0.0, squares - total * mean)
+        moments[2, group] = within[group] + mass * offset * offset
+
+
+@compiled
+def best_partition(
+    moments: Array, within: Array, num_parts: Integer, costs: Array, choices: Array, stack: Array
+) -> None:
+    """The cut of G groups in a row into parts with the least squared error about the parts' means, by induction.
+
+    The last cut of the best k parts of the first j groups never moves left as j grows, so each part more costs
+    O(G log G) by halving.
+
+    Args:
+        moments: (3, G + 1) float64 mass, centred sum and centred sum of squares in front of each group.
+        within: (G,) float64 squared error of each group as a part of its own, exact where moments cancel.
+        num_parts: L, at most G.
+        costs: (2, G + 1) float64, room.
+        choices: (L, G + 1) int32, filled: where the last of k + 1 parts of the first j groups begins.
+        stack: (64, 4) int64, room.
+    """
+    num_groups = moments.shape[1] - 1
+    for part in range(num_parts):
+        now, before = part & 1, 1 - (part & 1)
+        stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = part + 1, num_groups, part, num_groups - 1
+        depth = 1
+        while depth:
+            depth -= 1
+            low, high, first, last = stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3]
+            middle = (low + high) >> 1
+            least, chosen = np.inf, first
+            for cut in range(first, (min(last, middle - 1) if part else 0) + 1):
+                total = moments[1, middle] - moments[1, cut]
+                square = moments[2, middle] - moments[2, cut]
+                cost = max(0.0, square - total * total / (moments[0, middle] - moments[0, cut]))
+                if cut == middle - 1:
+                    cost = within[cut]
+                if part:
+                    cost += costs[before, cut]
+                if cost < least:
+                    least, chosen = cost, cut
+            costs[now, middle] = least
+            choices[part, middle] = chosen
+            if low < middle:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = low, middle - 1, first, chosen
+                depth += 1
+            if middle < high:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = middle + 1, high, chosen, last
+                depth += 1
