@@ -7,47 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pil
 
-from smalto.codecs.hyperprior import HyperpriorConfig
 from smalto.data.crops import CropConfig
-from smalto.encoders.hific import EncoderConfig
-from smalto.heads.image import DecoderConfig
 from smalto.train.image_codec import CodecObjective, CodecObjectiveConfig
 from smalto.train.run import Optimisation, Run
+from tests.tiny_models import TINY_CODEC, TINY_DECODER, TINY_ENCODER
 
-CHANNELS = 24
-
-SMALL = CodecObjectiveConfig(
-    encoder=EncoderConfig(
-        widths=(16, 24),
-        blocks=(1, 1),
-        latent_channels=CHANNELS,
-        patch=8,
-        stem_kernel=1,
-        down_kernel=2,
-        out_kernel=1,
-        norm=False,
-        linear=True,
-    ),
-    decoder=DecoderConfig(
-        latent_channels=CHANNELS,
-        width=24,
-        trunk_blocks=1,
-        widths=(16,),
-        blocks=(1,),
-        head_kernel=1,
-        out_kernel=1,
-        patch=8,
-        norm=False,
-        linear=True,
-    ),
-    codec=HyperpriorConfig(
-        latent_channels=CHANNELS,
-        hyper_channels=8,
-        analysis_widths=(16, 16),
-        mean_widths=(8, 8),
-        scale_widths=(8, 8),
-    ),
-)
+SMALL = CodecObjectiveConfig(encoder=TINY_ENCODER, decoder=TINY_DECODER, codec=TINY_CODEC)
 
 
 def small_run(**settings: object) -> Run:

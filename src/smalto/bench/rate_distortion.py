@@ -25,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from smalto.bench.picture_codecs import ClassicalPeer, PictureCodec, Staged, SystemCodec, eight_bit, load_codec
-from smalto.bench.rd_tables import curve_table, gain_table, picture_table, saving_table
+from smalto.bench.rd_tables import ROW_COLUMNS, curve_table, gain_table, picture_table, saving_table
 from smalto.bench.results import BenchResult, bench_result
 from smalto.data.photographs import image_tensor, picture_files, read_image
 from smalto.errors import UsageError
@@ -244,18 +244,7 @@ def _earlier(settings: RdSettings, names: set[str]) -> tuple[list[Measurement], 
     earlier = BenchResult.from_json(text)
     table = earlier.table("pictures")
     known = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    fields = (
-        "codec",
-        "picture",
-        "quality",
-        "height",
-        "width",
-        "num_bytes",
-        "psnr_db",
-        "ms_ssim",
-        "encode_s",
-        "decode_s",
-    )
+    fields = [name for name in ROW_COLUMNS if name != "bpp"]
     rows = [Measurement(*(row[key] for key in fields)) for row in known if row["codec"] in settings.peers]  # type: ignore[arg-type]
     if {row.picture for row in rows} - names or (rows and names - {row.picture for row in rows}):
         raise UsageError(f"{settings.peers_from}: was measured on other pictures; measure the peers again")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GAIN_BPPS = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 MEASURED, PUBLISHED = "measured", "published"
-_ROW_COLUMNS = (
+ROW_COLUMNS = (
     "codec",
     "picture",
     "quality",
@@ -38,9 +38,9 @@ def picture_table(rows: Sequence[Measurement]) -> Table:
     cells: list[tuple[Cell, ...]] = []
     for row in rows:
         seconds = dict(row.stages)
-        plain = tuple(getattr(row, name) for name in _ROW_COLUMNS)
+        plain = tuple(getattr(row, name) for name in ROW_COLUMNS)
         cells.append((*plain, *(seconds.get(stage) for stage in stages)))
-    return Table("pictures", (*_ROW_COLUMNS, *(f"{stage}_s" for stage in stages)), tuple(cells))
+    return Table("pictures", (*ROW_COLUMNS, *(f"{stage}_s" for stage in stages)), tuple(cells))
 
 
 def curve_table(rows: Sequence[Measurement], published: str, origin: str = "") -> Table:

@@ -22,7 +22,14 @@ from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.codecs.factorized import REACH, FactorizedPrior, table_entry
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
-from smalto.codecs.hyperprior_frozen import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, tile_grid, to_symbols
+from smalto.codecs.hyperprior_frozen import (
+    MAX_CHUNK_SYMBOLS,
+    VALUE_LIMIT,
+    PlaneCode,
+    check_quality,
+    tile_grid,
+    to_symbols,
+)
 from smalto.errors import DamagedPacket, UsageError
 from smalto.layers import straight_through
 
@@ -105,10 +112,6 @@ class FrozenFactorized(nn.Module):
         first = q // NUM_TABLE_SETS * channels
         return np.tile(np.arange(first, first + channels, dtype=np.uint16), num_cells)
 
-    def _check(self, q: int) -> None:
-        if not 0 <= q < NUM_LEVELS:
-            raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
-
     def hyper_latent(self, y: Tensor) -> None:
         """Nothing: there are no hyper-symbols."""
 
@@ -119,7 +122,7 @@ class FrozenFactorized(nn.Module):
         Raises:
             UsageError: q or the tile is out of range.
         """
-        self._check(q)
+        check_quality(q)
         if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
             raise UsageError(f"a tile of {tile_cells} x {tile_cells} cells has over {MAX_CHUNK_SYMBOLS} symbols")
         symbols = to_symbols(y * self.gain[q][None, :, None, None])  # type: ignore[index]
@@ -138,7 +141,7 @@ class FrozenFactorized(nn.Module):
             DamagedPacket: the number of chunks does not fit the size.
             DecodeMismatch: a chunk does not end in the coder's first state.
         """
-        self._check(code.q)
+        check_quality(code.q)
         num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
         if num_tiles != len(code.main):
             raise DamagedPacket(

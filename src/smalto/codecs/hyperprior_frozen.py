@@ -132,6 +132,12 @@ def _padded(y: Tensor) -> Tensor:
     return F.pad(y, (0, right, 0, down), mode="replicate") if down or right else y
 
 
+def check_quality(q: int) -> None:
+    """Raise UsageError unless q is in 0..255."""
+    if not 0 <= q < NUM_LEVELS:
+        raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
+
+
 def to_symbols(x: Tensor) -> Tensor:
     """Round half up to int32 within +-2^30; what is no number becomes 0."""
     return torch.floor(x + 0.5).nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
@@ -214,11 +220,6 @@ class FrozenHyperprior(nn.Module):
     def _gains(self, q: int) -> tuple[Tensor, Tensor]:
         return self.gain[q][None, :, None, None], self.inverse_gain[q][None, :, None, None]  # type: ignore[index]
 
-    def check_quality(self, q: int) -> None:
-        """Raise UsageError unless q is in 0..255."""
-        if not 0 <= q < NUM_LEVELS:
-            raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
-
     # -- sender -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -239,7 +240,7 @@ class FrozenHyperprior(nn.Module):
         Raises:
             UsageError: q or the tile is out of range.
         """
-        self.check_quality(q)
+        check_quality(q)
         if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
             raise UsageError(
                 f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
@@ -272,7 +273,7 @@ class FrozenHyperprior(nn.Module):
             DecodeMismatch: a chunk does not end in the coder's first state.
             LimitExceeded: the plane has more hyper-symbols than a chunk may have.
         """
-        self.check_quality(code.q)
+        check_quality(code.q)
         num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
         if num_tiles != len(code.main):
             raise DamagedPacket(
