@@ -15,7 +15,7 @@ class GroupEntries(Sequence[ArrayEntry]):
 
     def __init__(self, line: GroupLine) -> None:
         self._line = line
-        self._count = line.num_entries
+        self._count = line.arrays.num_entries
 
     def __len__(self) -> int:
         return self._count

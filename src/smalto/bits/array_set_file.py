@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
+from smalto.bits.array_set_block import TableBlock
 from smalto.bits.array_set_header import (
     BLOCK,
     INDEX,
@@ -23,7 +24,7 @@ from smalto.bits.array_set_header import (
     piece_crc,
 )
 from smalto.bits.array_set_parts import ArraySetLimits
-from smalto.bits.array_set_table import GroupLine, parse_lines
+from smalto.bits.array_set_table import GroupLine
 from smalto.bits.byte_source import ByteSource
 from smalto.bits.packet_header import header_length
 from smalto.bits.packet_parts import CRC_BYTES
@@ -33,7 +34,7 @@ from smalto.errors import DamagedPacket, LimitExceeded, UsageError
 WINDOW_BYTES = 1 << 24
 """At most this much is fetched in one read."""
 _FIRST_READ_BYTES = 4096
-_KEPT_BLOCKS = 4
+_MAX_KEPT_BYTES = 1 << 25
 _PIECES = ("group", "block", "index", "profile", "root")
 
 
@@ -89,7 +90,8 @@ class SetFile:
         self.source = source
         self.name = source.name
         self._window = (0, b"")
-        self._parsed: OrderedDict[int, tuple[GroupLine, ...]] = OrderedDict()
+        self._kept_bytes = 0
+        self._parsed: OrderedDict[int, TableBlock] = OrderedDict()
         try:
             self.layout = self._read_layout()
             self._check_size(limits)
@@ -120,17 +122,19 @@ class SetFile:
         """Close the file when it was opened here."""
         self.source.close()
 
-    def block(self, block: int) -> tuple[GroupLine, ...]:
-        """The lines of one block; the last few blocks are kept.
+    def block(self, block: int) -> TableBlock:
+        """One block of the table; the last ones used are kept, up to 32 MiB of them.
 
         Raises:
             DamagedPacket: the block is damaged, or says other than the index.
         """
         if block not in self._parsed:
             data = self.piece(self._block_offset(block), self.layout.blocks[block].block_bytes, BLOCK, block)
-            while len(self._parsed) >= _KEPT_BLOCKS:
-                self._parsed.popitem(last=False)
-            self._parsed[block] = self._parse_block(Cursor(data, self.name), block)
+            parsed = self._parse_block(Cursor(data, self.name), block)
+            self._kept_bytes += parsed.kept_bytes
+            while self._parsed and self._kept_bytes > _MAX_KEPT_BYTES:
+                self._kept_bytes -= self._parsed.popitem(last=False)[1].kept_bytes
+            self._parsed[block] = parsed
         self._parsed.move_to_end(block)
         return self._parsed[block]
 
@@ -145,7 +149,7 @@ class SetFile:
         if not 0 <= group < self.num_groups:
             raise UsageError(f"{self.name}: there is no group {group}; the set has {self.num_groups}")
         block = bisect_right(self._groups, group) - 1
-        line = self.block(block)[group - self._groups[block]]
+        line = self.block(block).line(group - self._groups[block])
         start = self._ends[block] + self.layout.blocks[block].gap + line.offset
         return PlacedLine(line, start, self._block_offset(block))
 
@@ -153,8 +157,7 @@ class SetFile:
         """The line of the group that holds an array. Raises UsageError when there is no such array."""
         if not 0 <= number < self.num_entries:
             raise UsageError(f"{self.name}: there is no array {number}; the set has {self.num_entries}")
-        lines = self.block(bisect_right(self._entries, number) - 1)
-        return lines[bisect_right(lines, number, key=lambda line: line.first_entry) - 1]
+        return self.block(bisect_right(self._entries, number) - 1).line_of_entry(number)
 
     def fetch(self, first: int, length: int, end: int) -> None:
         """Hold at least ``length`` bytes from ``first`` on, and more towards ``end``, up to 16 MiB."""
@@ -191,11 +194,10 @@ class SetFile:
         header = parse_set_header(data, self.name)
         self._file_id = header.file_id
         if not header.trailing:
-            lines = parse_lines(Cursor(header.table, self.name), header.num_groups, 0, 0)
-            self._parsed[0] = lines
-            part_bytes = sum(line.num_bytes for line in lines)
-            block = BlockLine(0, part_bytes, 0, len(lines), sum(line.num_entries for line in lines))
-            return SetLayout(header, None, (block,), header.body_offset + part_bytes, LastAppend.WHOLE)
+            table = TableBlock(Cursor(header.table, self.name), header.num_groups, 0, 0)
+            self._parsed[0] = table
+            block = BlockLine(0, table.part_bytes, 0, table.num_groups, table.num_entries)
+            return SetLayout(header, None, (block,), header.body_offset + table.part_bytes, LastAppend.WHOLE)
         root, last_append = parse_roots(data[length : length + 2 * SLOT_BYTES], header.file_id, self.name)
         if root.length > MAX_INDEX_BYTES or root.length <= CRC_BYTES:
             raise DamagedPacket(f"{self.name}: an index of {root.length} bytes cannot be; encode the file again")
@@ -218,13 +220,12 @@ class SetFile:
         if size is not None and size > end and self.layout.last_append is LastAppend.WHOLE:
             raise DamagedPacket(self.surplus())
 
-    def _parse_block(self, cursor: Cursor, block: int) -> tuple[GroupLine, ...]:
+    def _parse_block(self, cursor: Cursor, block: int) -> TableBlock:
         said = self.layout.blocks[block]
-        lines = parse_lines(cursor, said.num_groups, self._groups[block], self._entries[block])
-        found = sum(line.num_entries for line in lines), sum(line.num_bytes for line in lines)
-        if found != (said.num_entries, said.part_bytes):
+        parsed = TableBlock(cursor, said.num_groups, self._groups[block], self._entries[block])
+        if (parsed.num_entries, parsed.part_bytes) != (said.num_entries, said.part_bytes):
             raise cursor.damaged(f"block {block} of the table says other than the index")
-        return lines
+        return parsed
 
     def _block_offset(self, block: int) -> int:
         return self._ends[block + 1] - self.layout.blocks[block].block_bytes

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
-from smalto.bits.array_set_names import CountedNames, ListedNames
-from smalto.bits.array_set_table import GroupLine
+from smalto.bits.array_set_block import Chain
+from smalto.bits.array_set_names import NO_NAMES, CountedNames
 
 MAX_REMEMBERED = 1 << 20
 """Names and stretches of numbered names that are kept; a set with more is searched block by block."""
@@ -14,23 +13,8 @@ MAX_REMEMBERED = 1 << 20
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    first_entry: int
-    names: CountedNames
-
-    def joined(self, other: _Stretch) -> _Stretch | None:
-        """Both as one, when the other follows directly."""
-        mine = self.names
-        whole = replace(mine, count=mine.count + other.names.count)
-        goes_on = replace(mine, start=mine.start + mine.step * mine.count, count=other.names.count)
-        if other.first_entry != self.first_entry + mine.count or other.names != goes_on:
-            return None
-        return _Stretch(self.first_entry, whole)
-
-
 class NameLookup:
-    """Names of all groups that were added, the last of equal ones.
+    """Names of all chains that were added, the last of equal ones.
 
     Attributes:
         overflowed: more names came than are remembered; ``find`` knows only some.
@@ -39,47 +23,52 @@ class NameLookup:
     def __init__(self) -> None:
         self.overflowed = False
         self._single: dict[str, int] = {}
-        self._counted: dict[tuple[str, str], list[_Stretch]] = {}
+        self._counted: dict[tuple[str, str], list[tuple[Chain, int]]] = {}
         self._num_kept = 0
 
-    def add(self, line: GroupLine) -> None:
-        """Remember the names of one group; groups come in order."""
-        first = line.first_entry
-        for run in line.runs:
-            if isinstance(run.names, ListedNames):
+    def add(self, chain: Chain) -> None:
+        """Remember the names of one chain; chains come in order."""
+        first_entry = chain.first_entry
+        for number, run in enumerate(chain.arrays.runs):
+            if self.overflowed:
+                return
+            if isinstance(run.names, CountedNames) and run.count * chain.num_groups > 1:
+                self._reserve(1)
+                self._counted.setdefault((run.names.prefix, run.names.suffix), []).append((chain, number))
+            elif run.names.form != NO_NAMES:
                 self._reserve(run.count)
-                if not self.overflowed:
-                    self._single.update((run.names.name(index), first + index) for index in range(run.count))
-            elif isinstance(run.names, CountedNames):
-                self._add_counted(_Stretch(first, run.names))
-            first += run.count
+                self._single.update((run.names.name(index), first_entry + index) for index in range(run.count))
+            first_entry += run.count
 
     def find(self, name: str) -> int | None:
         """Number of the last array of this name, or None."""
         found = [self._single[name]] if name in self._single else []
         for match in _DIGITS.finditer(name):
-            for stretch in reversed(self._counted.get((name[: match.start()], name[match.end() :]), ())):
-                index = stretch.names.find(name)
-                if index is not None:
-                    found.append(stretch.first_entry + index)
+            for chain, run in reversed(self._counted.get((name[: match.start()], name[match.end() :]), ())):
+                number = _find_in_run(chain, run, name)
+                if number is not None:
+                    found.append(number)
                     break
         return max(found, default=None)
 
-    def _add_counted(self, stretch: _Stretch) -> None:
-        names = stretch.names
-        stretches = self._counted.get((names.prefix, names.suffix))
-        joined = stretches[-1].joined(stretch) if stretches else None
-        if stretches and joined is not None:
-            stretches[-1] = joined
-            return
-        self._reserve(1)
-        if self.overflowed:
-            return
-        if stretches and names.count == 1:
-            self._single[names.name(0)] = stretch.first_entry
-        else:
-            self._counted.setdefault((names.prefix, names.suffix), []).append(stretch)
-
     def _reserve(self, count: int) -> None:
         self._num_kept += count
-        self.overflowed = self.overflowed or self._num_kept > MAX_REMEMBERED
+        self.overflowed = self._num_kept > MAX_REMEMBERED
+
+
+def find_in_chain(chain: Chain, name: str) -> int | None:
+    """Number of the chain's last array of this name, or None."""
+    found = (_find_in_run(chain, run, name) for run in range(len(chain.arrays.runs)))
+    return max((number for number in found if number is not None), default=None)
+
+
+def _find_in_run(chain: Chain, number: int, name: str) -> int | None:
+    """Number of the array of this name among those of one run and its repetitions."""
+    arrays = chain.arrays
+    run = arrays.runs[number]
+    index = run.names.find(name)
+    if index is None or index >= run.count * chain.num_groups:
+        return None
+    group, position = divmod(index, run.count)
+    before = sum(other.count for other in arrays.runs[:number])
+    return chain.first_entry + group * arrays.num_entries + before + position

@@ -23,6 +23,7 @@ class NoNames:
     """Arrays known by their number alone."""
 
     form = NO_NAMES
+    num_names = MAX_VARINT
 
     def name(self, index: int) -> str:
         """Empty."""
@@ -31,10 +32,6 @@ class NoNames:
     def find(self, name: str) -> int | None:
         """Nothing has a name here."""
         return None
-
-    def following(self) -> NoNames:
-        """The names of a run after this one."""
-        return self
 
     def to_bytes(self) -> bytes:
         """Nothing."""
@@ -51,10 +48,9 @@ class CountedNames:
         width: digits at least; shorter numbers have zeros in front.
         start: the first name's number.
         step: what the number grows by, at least 1.
-        count: how many names.
 
     Example:
-        >>> CountedNames("img_", ".png", 4, 9, 1, 2).name(1)
+        >>> CountedNames("img_", ".png", 4, 9, 1).name(1)
         'img_0010.png'
     """
 
@@ -63,8 +59,12 @@ class CountedNames:
     width: int
     start: int
     step: int
-    count: int
     form = COUNTED
+
+    @property
+    def num_names(self) -> int:
+        """How many names there are before the number leaves its range."""
+        return (MAX_VARINT - self.start) // self.step
 
     def name(self, index: int) -> str:
         """Name number ``index``."""
@@ -76,14 +76,7 @@ class CountedNames:
         if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_DIGITS + 1:
             return None
         index, rest = divmod(int(digits) - self.start, self.step)
-        return index if rest == 0 and 0 <= index < self.count and self.name(index) == name else None
-
-    def following(self) -> CountedNames | None:
-        """The names of a run of equal length that counts on; None where numbers end."""
-        start = self.start + self.step * self.count
-        if start + self.step * self.count > MAX_VARINT:
-            return None
-        return CountedNames(self.prefix, self.suffix, self.width, start, self.step, self.count)
+        return index if rest == 0 and 0 <= index < self.num_names and self.name(index) == name else None
 
     def to_bytes(self) -> bytes:
         """Prefix, suffix, width, start, step."""
@@ -107,6 +100,11 @@ class ListedNames:
     ends: array[int]
     form = LISTED
 
+    @property
+    def num_names(self) -> int:
+        """How many names there are."""
+        return len(self.ends)
+
     def name(self, index: int) -> str:
         """Name number ``index``."""
         return f"{self.prefix}{self._middle(index).decode('utf-8')}{self.suffix}"
@@ -119,10 +117,6 @@ class ListedNames:
             return None
         middle = name[len(self.prefix) : len(name) - len(self.suffix)].encode("utf-8", "surrogatepass")
         return next((i for i in reversed(range(len(self.ends))) if self._middle(i) == middle), None)
-
-    def following(self) -> None:
-        """Nothing can be said of names after these."""
-        return
 
     def to_bytes(self) -> bytes:
         """Prefix, suffix, then the length and the text of each middle."""
@@ -141,7 +135,7 @@ def describe_names(names: Sequence[str]) -> Names:
 
     Example:
         >>> describe_names(["a7", "a8", "a9", "a10"])
-        CountedNames(prefix='a', suffix='', width=1, start=7, step=1, count=4)
+        CountedNames(prefix='a', suffix='', width=1, start=7, step=1)
     """
     if not any(names):
         return NoNames()
@@ -161,7 +155,7 @@ def _counted(names: Sequence[str]) -> CountedNames | None:
             step = int(digits) - start
         if step < 1 or start + step * len(names) > MAX_VARINT:
             continue
-        counted = CountedNames(prefix, suffix, len(match.group()), start, step, len(names))
+        counted = CountedNames(prefix, suffix, len(match.group()), start, step)
         if all(counted.name(index) == name for index, name in enumerate(names)):
             return counted
     return None
@@ -203,7 +197,7 @@ def parse_names(cursor: Cursor, form: int, count: int) -> Names:
             raise cursor.damaged("numbered names count out of their range")
         if fixed > _MAX_FIXED_BYTES:
             raise cursor.damaged(f"numbered names share {fixed} bytes, at most {_MAX_FIXED_BYTES} are allowed")
-        return CountedNames(prefix, suffix, width, start, step, count)
+        return CountedNames(prefix, suffix, width, start, step)
     pieces, ends, total = bytearray(), array("I"), 0
     room = MAX_NAME_BYTES - fixed
     for _ in range(count):

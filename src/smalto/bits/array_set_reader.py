@@ -9,7 +9,7 @@ from types import TracebackType
 from smalto.bits.array_set_entries import GroupEntries, SetEntries
 from smalto.bits.array_set_file import PlacedLine, SetFile, SetLayout
 from smalto.bits.array_set_header import PART, PROFILE, LastAppend
-from smalto.bits.array_set_lookup import NameLookup
+from smalto.bits.array_set_lookup import NameLookup, find_in_chain
 from smalto.bits.array_set_parts import ArrayEntry, ArrayGroup, ArraySetInfo, ArraySetLimits
 from smalto.bits.byte_source import ByteSource, Openable, open_source
 from smalto.bits.packet_metadata import MetadataValue
@@ -176,8 +176,8 @@ class ArraySetReader:
         if self._lookup is None:
             lookup = NameLookup()
             for block in range(self._file.num_blocks):
-                for line in self._file.block(block):
-                    lookup.add(line)
+                for chain in self._file.block(block).chains:
+                    lookup.add(chain)
             self._lookup = lookup
         if self._lookup.overflowed:
             return self._search(name)
@@ -282,7 +282,7 @@ class ArraySetReader:
     def _whole(self, placed: PlacedLine, end: int) -> ArrayGroup:
         line, first = placed.line, placed.start
         for count, limit, what in (
-            (line.num_values, self._limits.max_group_values, "values"),
+            (line.arrays.num_values, self._limits.max_group_values, "values"),
             (line.num_bytes, self._limits.max_group_bytes, "bytes"),
         ):
             if count > limit:
@@ -299,11 +299,8 @@ class ArraySetReader:
 
     def _search(self, name: str) -> ArrayEntry | None:
         for block in reversed(range(self._file.num_blocks)):
-            for line in reversed(self._file.block(block)):
-                position = line.num_entries
-                for run in reversed(line.runs):
-                    position -= run.count
-                    index = run.names.find(name)
-                    if index is not None:
-                        return line.entry(position + index)
+            for chain in reversed(self._file.block(block).chains):
+                number = find_in_chain(chain, name)
+                if number is not None:
+                    return self.entries[number]
         return None

@@ -27,7 +27,7 @@ from smalto.bits.array_set_parts import (
     ArraySetInfo,
     ArraySpec,
 )
-from smalto.bits.array_set_table import TableEncoder, describe_runs
+from smalto.bits.array_set_table import TableEncoder
 from smalto.bits.packet_header import MAX_HEADER_BYTES
 from smalto.bits.packet_parts import FILE_ID_BYTES
 from smalto.errors import UsageError
@@ -153,14 +153,12 @@ class ArraySetWriter:
             raise UsageError("groups are added inside the writer's with block, and not after one has failed")
         if self.num_groups >= MAX_GROUPS:
             raise UsageError(f"a set has at most {MAX_GROUPS} groups; begin another file")
-        same = self._table.continued(entries)
-        runs = same or describe_runs(entries)
+        arrays = self._table.describe(entries)
         self._broken = True
         lengths = [self._add_part(number, part) for number, part in enumerate(parts)]
-        num_values = sum(run.num_values for run in runs)
-        if num_values > MAX_PART_VALUES * len(lengths):
-            raise UsageError(f"a group of {num_values} values needs a part for every {MAX_PART_VALUES}")
-        self._table.add(runs, same is not None, lengths)
+        if arrays.num_values > MAX_PART_VALUES * len(lengths):
+            raise UsageError(f"a group of {arrays.num_values} values needs a part for every {MAX_PART_VALUES}")
+        self._table.add(arrays, lengths)
         if self._tail is None and (self._table.full or len(self._table.lines) > _MAX_KEPT_TABLE_BYTES):
             self._spill()
         if self._tail is not None and self._table.full:

@@ -94,14 +94,18 @@ class Cursor:
 
     def varint(self, maximum: int = MAX_VARINT) -> int:
         """The next integer. Raises DamagedPacket when it is cut, longer than needed, or above ``maximum``."""
-        start, value = self.position, 0
-        for shift in range(0, 63, 7):
-            byte = self.byte()
+        data, start, value = self.data, self.position, 0
+        for index, shift in enumerate(range(0, 63, 7), start):
+            if index >= len(data):
+                self.position = index
+                self.take(1)
+            byte = data[index]
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 if byte == 0 and shift > 0:
                     break
                 if value > maximum:
                     raise self.damaged(f"the integer at byte {start} is {value}, at most {maximum} is allowed")
+                self.position = index + 1
                 return value
         raise self.damaged(f"the integer at byte {start} is not in its shortest form")
