@@ -195,7 +195,7 @@ def test_rounds_never_raise_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = []
     for num_rounds in (1, 2, 3, 5, 8, 20, 100, 1000):
         monkeypatch.setattr(lloyd_max_fit, "MAX_ROUNDS", num_rounds)
-        end = lloyd_max_fit.lloyd_from(running_sums(held), start.copy())
+        end = lloyd_max_fit.lloyd_from(running_sums(held), start)
         errors.append(end.error)
         assert end.num_rounds <= num_rounds
         assert end.converged == (end.num_rounds < num_rounds)

@@ -117,8 +117,9 @@ def _errors(data: RunningSums, levels: NDArray[np.float64], edges: NDArray[np.in
     return errors
 
 
-def lloyd_from(data: RunningSums, levels: NDArray[np.float64]) -> RoundsEnd:
+def lloyd_from(data: RunningSums, start: NDArray[np.float64]) -> RoundsEnd:
     """Rounds until one lowers the squared error by less than TOLERANCE of it, in looks of some hundred rounds."""
+    levels = start.copy()
     edges = _edges(data, levels)
     num_rounds, num_reseedings, target = 0, 0, 0.0
     while num_rounds < MAX_ROUNDS:
