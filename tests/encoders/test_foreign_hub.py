@@ -65,6 +65,8 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_installation_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
             raise ModuleNotFoundError("could not import") from RuntimeError("operator does\nnot exist")
 
     monkeypatch.setitem(sys.modules, "transformers", Broken())  # type: ignore[arg-type]
