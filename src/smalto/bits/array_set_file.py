@@ -207,9 +207,13 @@ class SetFile:
             raise DamagedPacket(
                 f"{self.name}: the blocks of the table do not add up; the file is damaged, encode again"
             )
-        if last_append is LastAppend.UNFINISHED and not self.source.read(root.end, 1):
+        if last_append is LastAppend.UNFINISHED and not self._has_surplus(root.end):
             last_append = LastAppend.WHOLE
         return SetLayout(header, root, blocks, root.end, last_append)
+
+    def _has_surplus(self, end: int) -> bool:
+        size = self.source.size
+        return bool(self.source.read(end, 1)) if size is None else size > end
 
     def _check_size(self, limits: ArraySetLimits) -> None:
         size, end = self.source.size, self.layout.end
