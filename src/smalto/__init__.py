@@ -3,7 +3,7 @@
 Example:
     >>> import smalto
     >>> sorted(smalto.__all__)[:4]
-    ['Image', 'Latent', 'LatentSpec', 'Packet']
+    ['FeatureCodec', 'Image', 'Latent', 'LatentSpec']
 
 Importing this package imports neither NumPy, numba nor torch: every public name is fetched when it is first used.
 """
@@ -18,13 +18,26 @@ if TYPE_CHECKING:
     from smalto.bits.packet import Packet
     from smalto.data.photographs import read_image
     from smalto.systems import System, load
+    from smalto.systems.feature_codec import FeatureCodec
     from smalto.types import Image, Latent, LatentSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["Image", "Latent", "LatentSpec", "Packet", "System", "__version__", "errors", "load", "read_image"]
+__all__ = [
+    "FeatureCodec",
+    "Image",
+    "Latent",
+    "LatentSpec",
+    "Packet",
+    "System",
+    "__version__",
+    "errors",
+    "load",
+    "read_image",
+]
 
 _HOMES = {
+    "FeatureCodec": "smalto.systems.feature_codec",
     "Image": "smalto.types",
     "Latent": "smalto.types",
     "LatentSpec": "smalto.types",

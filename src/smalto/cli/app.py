@@ -19,6 +19,7 @@ from smalto.cli.bench import bench
 from smalto.cli.decode import decode
 from smalto.cli.demo import demo
 from smalto.cli.encode import encode
+from smalto.cli.features import features
 from smalto.cli.info import info
 from smalto.cli.process import prepare_process
 from smalto.cli.progress import Reporter
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for command in (demo, encode, decode, run, info, verify, systems, train):
     app.command()(command)
+app.add_typer(features, name="features")
 app.add_typer(bench, name="bench")
 
 
@@ -124,7 +126,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[set[str], list[str]]:
 def _usage_message(error: TyperException, first: str) -> str:
     message = error.format_message().rstrip(".")
     names = [command.callback.__name__ for command in app.registered_commands if command.callback]
-    page = f"smalto {first} --help" if first in (*names, "bench") else "smalto --help"
+    page = f"smalto {first} --help" if first in (*names, "features", "bench") else "smalto --help"
     return f"{message[:1].lower()}{message[1:]}; see {page}"
 
 

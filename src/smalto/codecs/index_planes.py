@@ -12,8 +12,9 @@ Legend: y latent, q quality level 0..255, M channels of y, N filters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
 from smalto.errors import UsageError
 from smalto.layers.gdn import gdn_analysis, gdn_synthesis
-from smalto.weights.store import under
+from smalto.weights.store import DIGEST_BYTES, digest, under
 
 STRIDE = 16
 TOP_INDEX = 255.0
@@ -154,6 +155,11 @@ class FrozenIndexPlaneCodec(nn.Module):
         """Every array of the decode side: what the digest is taken over."""
         arrays = {f"codec.{name}": array for name, array in self.codec.decode_arrays().items()}
         return arrays | {f"synthesis.{n}": t.cpu().half().numpy() for n, t in self.synthesis.state_dict().items()}
+
+    @property
+    def digest(self) -> bytes:
+        """The 8 bytes that name the decode side in files and profiles."""
+        return digest(self.decode_arrays(), json.dumps(asdict(self.config), sort_keys=True))[:DIGEST_BYTES]
 
     def encode_arrays(self) -> Mapping[str, np.ndarray]:
         """Every array of the encode side."""

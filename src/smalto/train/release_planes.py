@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from smalto.codecs.hyperprior import NUM_LEVELS
-from smalto.codecs.index_planes import FrozenIndexPlaneCodec, freeze_index_planes
+from smalto.codecs.index_planes import freeze_index_planes
 from smalto.errors import UsageError
 from smalto.files import replace_file
 from smalto.systems.multitask_codec import load_shipped
@@ -19,7 +18,7 @@ from smalto.train.index_planes import IndexPlaneObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
 from smalto.train.run import Objective
 from smalto.weights import system_record
-from smalto.weights.store import DIGEST_BYTES, digest, read_installed, under, write_arrays
+from smalto.weights.store import read_installed, under, write_arrays
 
 RATE_CURVE = ((0, 0.05), (20, 0.3), (40, 0.8), (60, 1.5), (100, 4.0))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
@@ -40,11 +39,6 @@ def plane_rates(
     return [(float(level), total / num_batches) for level, total in zip(_PROBES, sums, strict=True)]
 
 
-def plane_digest(codec: FrozenIndexPlaneCodec) -> bytes:
-    """The 8 bytes that name a learned feature codec's decode side in files."""
-    return digest(codec.decode_arrays(), json.dumps(asdict(codec.config), sort_keys=True))[:DIGEST_BYTES]
-
-
 def publish_index_planes(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
     """Write ``planes.safetensors`` and ``planes.json`` (digest, rates) for a trained feature codec."""
     if not isinstance(objective, IndexPlaneObjective):
@@ -55,7 +49,7 @@ def publish_index_planes(objective: Objective, batches: Iterator[Tensor], folder
     arrays = {**codec.decode_arrays(), **codec.encode_arrays(), **training_state(objective.codec.codec)}
     folder.mkdir(parents=True, exist_ok=True)
     record = {
-        "codec_digest": plane_digest(codec).hex(),
+        "codec_digest": codec.digest.hex(),
         "sha256": write_arrays(folder / "planes.safetensors", arrays),
         "num_bytes": (folder / "planes.safetensors").stat().st_size,
         "num_parameters": sum(p.numel() for p in objective.parameters()),

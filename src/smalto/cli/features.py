@@ -1,0 +1,307 @@
+"""``smalto features``: any model's features to small files and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smalto.cli.options import Json
+from smalto.cli.outputs import check_inputs, plan_jobs
+from smalto.cli.process import available_cores
+from smalto.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from smalto.bits.array_set_parts import ArrayEntry
+    from smalto.bits.array_set_reader import ArraySetReader
+    from smalto.cli.progress import Reporter
+    from smalto.data.feature_array import FeatureArray
+    from smalto.systems.feature_codec import FeatureCodec
+
+features = typer.Typer(
+    name="features", help="Store any model's features in one or two bits a value.", no_args_is_help=True
+)
+
+Arrays = Annotated[list[str], typer.Argument(metavar="FILE...", help=".npy, .npz, .safetensors or .pt files.")]
+Sets = Annotated[list[str], typer.Argument(metavar="FILE...", help=".smalto files of features.")]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", "-p", metavar="PROFILE", help="A profile that `features fit` wrote.")
+]
+Tier = Annotated[str, typer.Option("--tier", metavar="NAME", help="fast, hyperprior or elic.")]
+Rate = Annotated[float | None, typer.Option("--rate", metavar="BITS", help="Bits a value to aim at.")]
+ErrorGoal = Annotated[
+    float | None, typer.Option("--error", metavar="E", help="Squared error over variance to aim at, as 0.001.")
+]
+MaxError = Annotated[
+    float | None, typer.Option("--max-error", metavar="E", help="Largest error of any value, guaranteed.")
+]
+Layout = Annotated[
+    str | None, typer.Option("--layout", metavar="NAME", help="How axes are read: tokens, maps, vector or as-is.")
+]
+Embed = Annotated[
+    bool | None,
+    typer.Option("--embed-profile/--no-embed-profile", help="Whether the profile travels inside; by default when it"
+                 " is under 1 % of the file."),
+]  # fmt: skip
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Slices coded at once; all cores.")]
+
+
+@features.command()
+def fit(
+    context: typer.Context,
+    samples: Arrays,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="PROFILE", help="The profile to write.")],
+    tier: Tier = "fast",
+    rate: Rate = None,
+    error: ErrorGoal = None,
+    max_error: MaxError = None,
+    layout: Layout = None,
+) -> None:
+    """Fit a profile on about ten samples of one model's features.
+
+    Every array of every file is a sample; a single array of three or more axes is a stack of samples. A copy of the
+    profile stays in the user's folder of profiles, so that files coded with it can be read when it is lost.
+    """
+    check_inputs(samples)
+    from smalto.systems.feature_codec import FeatureCodec, choose_samples
+
+    chosen = choose_samples([array for path in samples for array in _open(path)])
+    codec = FeatureCodec.fit(chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout)
+    codec.save(output)
+    reporter: Reporter = context.obj
+    reporter.line(f"{output}: profile {codec.profile.digest.hex()}, {_fact_line(codec)}")
+
+
+@features.command()
+def encode(
+    context: typer.Context,
+    files: Arrays,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="OUT", help="One set of all inputs.")] = None,
+    directory: Annotated[
+        str | None, typer.Option("--directory", "-d", metavar="DIR", help="Folder for a set an input.")
+    ] = None,
+    profile: ProfileOption = None,
+    tier: Tier = "fast",
+    rate: Rate = None,
+    error: ErrorGoal = None,
+    max_error: MaxError = None,
+    layout: Layout = None,
+    embed: Embed = None,
+    append: Annotated[bool, typer.Option("--append", help="Add to the set that -o names.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Code files of features; without -p a profile is fitted on each input itself."""
+    reporter: Reporter = context.obj
+    goals = (rate, error, max_error, layout)
+    if profile is not None and (any(goal is not None for goal in goals) or tier != "fast"):
+        raise UsageError("-p: the profile has its tier and goal already; leave --tier, --rate, --error, ... out")
+    if append and output is None:
+        raise UsageError("--append: name the set to add to with -o")
+    if output is None:
+        inputs = [([job.source], job.target) for job in plan_jobs(files, None, directory, ".smalto")]
+    else:
+        check_inputs(files)
+        inputs = [(files, output)]
+
+    from smalto.systems.feature_codec import FeatureCodec, choose_samples
+
+    for sources, target in inputs:
+        arrays = [_renamed(array, path, len(sources)) for path in sources for array in _open(path)]
+        codec = None if profile is None else FeatureCodec.load(profile)
+        if append:
+            codec = _codec_of(target, profile)
+        if codec is None:
+            chosen = choose_samples(arrays)
+            codec = FeatureCodec.fit(chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout)
+            embed = True if embed is None else embed
+        codec.num_threads = _threads(threads)
+        _write(codec, arrays, target, append=append, embed=embed, reporter=reporter)
+
+
+@features.command()
+def decode(
+    context: typer.Context,
+    files: Sets,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="OUT", help=".npy, .npz, .safetensors or .pt.")
+    ] = None,
+    directory: Annotated[
+        str | None, typer.Option("--directory", "-d", metavar="DIR", help="Folder for the outputs.")
+    ] = None,
+    profile: ProfileOption = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="One array only.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Decode sets of features; several arrays become .npz unless -o says otherwise."""
+    reporter: Reporter = context.obj
+    jobs = plan_jobs(files, output, directory, ".npz" if output is None else Path(output).suffix)
+    from smalto.bits.array_set_reader import ArraySetReader
+    from smalto.data.feature_files import write_features
+    from smalto.systems.feature_codec import FeatureCodec
+    from smalto.systems.feature_profile import FeatureProfile
+
+    for job in jobs:
+        with ArraySetReader.open(job.source) as reader:
+            codec = FeatureCodec.of_set(reader, None if profile is None else FeatureProfile.load(profile))
+            codec.num_threads = _threads(threads)
+            coder = codec.coder(reader)
+            entries = list(reader.entries) if name is None else [_entry(reader, name)]
+            with reporter.counter(job.source_name) as count:
+                total = sum(entry.num_values for entry in entries)
+                arrays = [coder.feature(reader, entry) for entry in entries]
+                write_features(job.target, _counted(arrays, total, count))
+        reporter.line(f"{job.target}: {len(entries)} arrays")
+
+
+@features.command()
+def info(files: Sets, as_json: Json = False) -> None:
+    """What a set of features holds: arrays, sizes, profile."""
+    check_inputs(files)
+    from smalto.bits.array_set_reader import ArraySetReader
+
+    rows = []
+    for path in files:
+        with ArraySetReader.open(path) as reader:
+            rows.append(_describe(path, reader))
+    if as_json:
+        typer.echo(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
+        return
+    for row in rows:
+        typer.echo(f"{row['file']}: {row['num_arrays']} arrays, {row['num_values']} values, {row['file_bytes']} bytes")
+        typer.echo(f"  {row['bits_per_value']} bits a value, {row['share_percent']} % of the values' own size")
+        typer.echo(f"  profile {row['profile']} {'inside' if row['profile_inside'] else 'not inside'}")
+        for array in row["arrays"]:
+            typer.echo(f"  {array['name'] or array['number']}: {array['dtype']} {'x'.join(map(str, array['shape']))}")
+
+
+_LISTED = 20
+
+
+def _describe(path: str, reader: ArraySetReader) -> dict:
+    """A set in plain values, at most twenty arrays by name."""
+    from smalto.data.feature_array import DTYPE_BYTES
+
+    num_values = sum(entry.num_values for entry in reader.entries)
+    raw = sum(entry.num_values * DTYPE_BYTES[entry.dtype] for entry in reader.entries)
+    return {
+        "file": path,
+        "num_arrays": reader.num_entries,
+        "num_values": num_values,
+        "file_bytes": reader.file_bytes,
+        "bits_per_value": round(8 * reader.file_bytes / max(num_values, 1), 4),
+        "share_percent": round(100 * reader.file_bytes / max(raw, 1), 2),
+        "profile": reader.profile_digest.hex(),
+        "profile_inside": reader.profile is not None,
+        "codec": reader.codec,
+        "quality": reader.quality,
+        "arrays": [
+            {"number": entry.number, "name": entry.name, "dtype": entry.dtype, "shape": list(entry.shape)}
+            for entry in reader.entries[:_LISTED]
+        ],
+    }
+
+
+def _open(path: str) -> tuple[FeatureArray, ...]:
+    from smalto.data.feature_files import open_features
+
+    return open_features(path)
+
+
+def _renamed(array: FeatureArray, path: str, num_files: int) -> FeatureArray:
+    """With several inputs in one set, arrays are called FILE/NAME."""
+    if num_files == 1:
+        return array
+    stem = Path(path).stem
+    return replace(array, name=stem if array.name in ("", "features") else f"{stem}/{array.name}")
+
+
+def _entry(reader: ArraySetReader, name: str) -> ArrayEntry:
+    found = reader.find(name)
+    if found is None and name.isdecimal() and int(name) < reader.num_entries:
+        found = reader.entries[int(name)]
+    if found is None:
+        raise UsageError(f"{reader.name}: has no array called {name}; see smalto features info")
+    return found
+
+
+def _codec_of(target: str, profile: str | None) -> FeatureCodec:
+    """The codec that the set to append to was written with."""
+    from smalto.bits.array_set_reader import ArraySetReader
+    from smalto.systems.feature_codec import FeatureCodec
+    from smalto.systems.feature_profile import FeatureProfile
+
+    check_inputs([target])
+    with ArraySetReader.open(target) as reader:
+        return FeatureCodec.of_set(reader, None if profile is None else FeatureProfile.load(profile))
+
+
+def _write(
+    codec: FeatureCodec, arrays: list[FeatureArray], target: str, append: bool, embed: bool | None, reporter: Reporter
+) -> None:
+    """Write or append, with progress, and say what came out."""
+    from smalto.bits.array_set_writer import ArraySetWriter
+    from smalto.data.feature_array import DTYPE_BYTES
+    from smalto.systems.feature_profile import keep_copy
+
+    total = sum(math.prod(array.shape) for array in arrays)
+    raw = sum(math.prod(array.shape) * DTYPE_BYTES[array.dtype_name] for array in arrays)
+    if embed is None:
+        embed = codec.embeds(total)
+    writer = ArraySetWriter.append(target) if append else ArraySetWriter(codec.info(embed=embed), target)
+    done = 0
+    with writer, reporter.counter(target) as count:
+
+        def tell(num_values: int) -> None:
+            nonlocal done
+            done += num_values
+            count(done, total, "values")
+
+        codec.coder().write(writer, arrays, tell)
+    size = Path(target).stat().st_size
+    if not append:
+        share = 100 * size / max(raw, 1)
+        reporter.line(
+            f"{target}: {size} bytes, {8 * size / max(total, 1):.3f} bits a value, {share:.1f} % of the input"
+        )
+        if not embed:
+            kept = keep_copy(codec.profile)
+            where = f"a copy is {kept}" if kept else "no copy could be kept"
+            reporter.line(
+                f"{target}: cannot be read without profile {codec.profile.digest.hex()}, which is not inside; {where}"
+            )
+    else:
+        reporter.line(f"{target}: {len(arrays)} arrays added, {size} bytes now")
+
+
+def _threads(wanted: int | None) -> int:
+    if wanted is not None and wanted < 1:
+        raise UsageError(f"--threads {wanted}: must be 1 or more")
+    return wanted or available_cores()
+
+
+def _counted(arrays: list[FeatureArray], total: int, count: Callable[[int, int, str], None]) -> list[FeatureArray]:
+    """The same arrays, telling how much of them was read."""
+    done = 0
+
+    def counting(array: FeatureArray) -> FeatureArray:
+        def read(start: int, stop: int) -> np.ndarray:
+            nonlocal done
+            values = array.read(start, stop)
+            done += values.size
+            count(done, total, "values")
+            return values
+
+        return replace(array, read=read)
+
+    return [counting(array) for array in arrays]
+
+
+def _fact_line(codec: FeatureCodec) -> str:
+    return ", ".join(f"{name} {text}" for name, text in codec.profile.facts.items())

@@ -1,0 +1,235 @@
+"""The three tiers of feature coding behind one face: slices of arrays to bytes and back.
+
+::
+
+    fast                 quantiser + context-modelled rANS, tables fitted; no network, no torch
+    hyperprior, elic     lloyd_max ─► indexes ─► plane ─► learned one-channel codec, weights installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from smalto.bits.packet_parts import CodecNumber
+from smalto.bits.varint import Cursor, varint
+from smalto.codecs.pack import MAX_RANK, field_shape, guess_layout
+from smalto.errors import DamagedPacket, ProfileError, UsageError
+from smalto.systems.feature_profile import TIERS, FeatureProfile
+from smalto.weights.store import under
+
+if TYPE_CHECKING:
+    pass
+
+_MAX_FRAMES = 1 << 12
+_MAX_KINDS = 256
+
+
+@dataclass(frozen=True)
+class FitGoal:
+    """What a fit aims at; at most one of the first three.
+
+    Args:
+        rate: bits a value.
+        error: squared error over variance.
+        max_error: largest error of any value.
+        layout: how axes are read; None guesses.
+
+    Raises:
+        UsageError: two goals, or one that is not above zero.
+    """
+
+    rate: float | None = None
+    error: float | None = None
+    max_error: float | None = None
+    layout: str | None = None
+
+    def __post_init__(self) -> None:
+        goals = {"rate": self.rate, "error": self.error, "max_error": self.max_error}
+        given = {name: value for name, value in goals.items() if value is not None}
+        if len(given) > 1:
+            raise UsageError(f"feature codec: {' and '.join(given)} cannot both be aimed at; choose one")
+        for name, value in given.items():
+            if not value > 0.0 or value == float("inf"):
+                raise UsageError(f"feature codec: {name} is {value}; it must be above 0")
+
+
+class Tier(Protocol):
+    """Codes slices: one or several arrays of one shape."""
+
+    @property
+    def number(self) -> int:
+        """The codec's number in files."""
+        ...
+
+    @property
+    def quality(self) -> int:
+        """0..255, for those who list files."""
+        ...
+
+    def sample_axes(self, shape: tuple[int, ...]) -> int:
+        """Axes of one sample in an array of this shape; with more axes it is a stack of samples."""
+        ...
+
+    def encode(self, arrays: Sequence[np.ndarray], dtype_name: str) -> bytes:
+        """Arrays of one shape to the bytes of one part."""
+        ...
+
+    def decode(self, part: bytes, num: int, shape: tuple[int, ...], dtype_name: str) -> list[np.ndarray]:
+        """The ``num`` arrays of a part.
+
+        Raises:
+            PacketError: the part does not hold them.
+        """
+        ...
+
+
+def fit_tier(tier: str, samples: Sequence[np.ndarray], dtype_name: str, goal: FitGoal) -> FeatureProfile:
+    """Fit a tier's profile.
+
+    Args:
+        tier: ``fast``, ``hyperprior`` or ``elic``.
+        samples: arrays of one dtype; bfloat16 as uint16 patterns.
+        dtype_name: of the samples.
+        goal: what to aim at.
+
+    Raises:
+        UsageError: no such tier, or a goal it cannot have.
+    """
+    if tier == "fast":
+        return fit_fast(samples, dtype_name, goal)
+    if tier not in TIERS:
+        raise UsageError(f"feature codec: no tier is called {tier!r}; choose {', '.join(TIERS)}")
+    from smalto.systems.feature_networks import fit_learned
+
+    return fit_learned(tier, samples, dtype_name, goal)
+
+
+def tier_of(profile: FeatureProfile) -> Tier:
+    """The tier that a profile describes.
+
+    Raises:
+        ProfileError: the profile does not hold together.
+        MissingSpace: it needs weights that are not installed.
+    """
+    if profile.tier == "fast":
+        return FastTier(profile)
+    from smalto.systems.feature_networks import LearnedTier
+
+    return LearnedTier(profile)
+
+
+class FastTier:
+    """The fast tier, ready: one fitted codec for every kind of array, told apart by axes and channels.
+
+    Args:
+        profile: what ``fit_fast`` found.
+
+    Raises:
+        ProfileError: the profile does not hold together.
+    """
+
+    number = int(CodecNumber.LLOYD_MAX)
+    quality = 0
+
+    def __init__(self, profile: FeatureProfile) -> None:
+        from smalto.codecs.fast_features import FastFeatures
+
+        kinds = range(fact(profile, "num_kinds", 1, _MAX_KINDS))
+        self._axes = [fact(profile, f"{kind}.sample_axes", 0, MAX_RANK) for kind in kinds]
+        try:
+            self._kinds: list[FastFeatures] = [FastFeatures.from_arrays(under(profile.arrays, str(k))) for k in kinds]
+        except UsageError as error:
+            raise ProfileError(str(error)) from error
+
+    def sample_axes(self, shape: tuple[int, ...]) -> int:
+        """Axes of one sample in an array of this shape."""
+        return min(self._axes[self._kind(shape)], len(shape))
+
+    def encode(self, arrays: Sequence[np.ndarray], dtype_name: str) -> bytes:
+        """Arrays of one shape to the bytes of one part."""
+        return joined(self._kinds[self._kind(arrays[0].shape)].encode(arrays, dtype_name))
+
+    def decode(self, part: bytes, num: int, shape: tuple[int, ...], dtype_name: str) -> list[np.ndarray]:
+        """The ``num`` arrays of a part. Raises PacketError."""
+        try:
+            return self._kinds[self._kind(shape)].decode(split(part), num, shape, dtype_name)
+        except UsageError as error:
+            raise DamagedPacket(f"{error} (the file and its profile do not belong together)") from error
+
+    def _kind(self, shape: tuple[int, ...]) -> int:
+        """The first kind, from those of most axes on, whose layout gives this shape its number of channels."""
+        for number, (features, axes) in enumerate(zip(self._kinds, self._axes, strict=True)):
+            sample = shape[len(shape) - min(axes, len(shape)) :]
+            try:
+                channels = field_shape(sample, features.layout)[3]
+            except UsageError:
+                continue
+            if channels == features.num_channels:
+                return number
+        known = ", ".join(f"{kind.num_channels} ({kind.layout})" for kind in self._kinds)
+        raise UsageError(f"features: no samples had the channels of {shape}, only {known} channels; fit on such arrays")
+
+
+def fit_fast(samples: Sequence[np.ndarray], dtype_name: str, goal: FitGoal) -> FeatureProfile:
+    """The profile of the fast tier, a codec for every kind of sample; see ``FastFeatures.fit``."""
+    from smalto.codecs.fast_features import FastFeatures
+    from smalto.codecs.feature_values import widened
+
+    if dtype_name == "bfloat16":
+        samples = [widened(sample, dtype_name) for sample in samples]
+    kinds: dict[tuple[int, str, int], list[np.ndarray]] = {}
+    for sample in samples:
+        layout = goal.layout or guess_layout(sample.shape)
+        kinds.setdefault((-sample.ndim, layout, field_shape(sample.shape, layout)[3]), []).append(sample)
+    if len(kinds) > _MAX_KINDS:
+        raise UsageError(f"feature codec: samples of {len(kinds)} kinds, at most {_MAX_KINDS} fit one profile")
+    facts = {"dtype": dtype_name, "num_kinds": str(len(kinds))}
+    goals = {"rate": goal.rate, "error": goal.error, "max_error": goal.max_error}
+    facts |= {f"goal_{name}": f"{value:g}" for name, value in goals.items() if value is not None}
+    arrays: dict[str, np.ndarray] = {}
+    for number, ((axes, layout, _), members) in enumerate(sorted(kinds.items())):
+        fitted = FastFeatures.fit(
+            members, layout=layout, rate=goal.rate, error=goal.error, max_error=goal.max_error
+        )  # fmt: skip
+        facts |= {f"{number}.layout": layout, f"{number}.sample_axes": str(-axes)}
+        arrays |= {f"{number}.{name}": array for name, array in fitted.to_arrays().items()}
+    return FeatureProfile("fast", arrays, facts)
+
+
+def fact(profile: FeatureProfile, name: str, least: int, most: int) -> int:
+    """A whole number among a profile's facts.
+
+    Raises:
+        ProfileError: it is missing or outside least..most.
+    """
+    text = profile.facts.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+        raise ProfileError(f"feature profile: {name} is {text!r}, not {least}..{most}; fit it again")
+    return int(text)
+
+
+def joined(frames: Sequence[bytes]) -> bytes:
+    """Byte strings as one: their number and lengths as varints, then the strings."""
+    lengths = b"".join(varint(len(frame)) for frame in frames)
+    return varint(len(frames)) + lengths + b"".join(frames)
+
+
+def split(part: bytes) -> list[bytes]:
+    """The inverse of ``joined``.
+
+    Raises:
+        DamagedPacket: the lengths do not fit.
+    """
+    cursor = Cursor(part, "features")
+    lengths = [cursor.varint(len(part)) for _ in range(cursor.varint(_MAX_FRAMES))]
+    if sum(lengths) != len(part) - cursor.position:
+        raise DamagedPacket("features: the lengths inside a part do not fit its size; the file is damaged")
+    frames, start = [], cursor.position
+    for length in lengths:
+        frames.append(part[start : start + length])
+        start += length
+    return frames

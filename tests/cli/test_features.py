@@ -1,0 +1,109 @@
+"""``smalto features``: files in, one small file, files out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smalto.systems.feature_codec import decode_features
+from tests.cli.conftest import Outcome
+
+Smalto = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of profiles of this test's own."""
+    monkeypatch.setenv("SMALTO_PROFILES", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def stack(num: int, seed: int = 0) -> np.ndarray:
+    return np.maximum(np.random.default_rng(seed).normal(size=(num, 8, 9, 9)), 0).astype(np.float16)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    np.save(tmp_path / "train.npy", stack(12))
+    np.save(tmp_path / "a.npy", stack(5, 1))
+    np.savez(tmp_path / "b.npz", layer3=stack(2, 2), layer9=stack(3, 3).astype(np.float32))
+    return tmp_path
+
+
+def test_fit_encode_info_decode(smalto: Smalto, inputs: Path, profiles: Path) -> None:
+    profile = inputs / "p.safetensors"
+    outcome = smalto("features", "fit", inputs / "train.npy", "-o", profile, "--max-error", "0.05")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert len(list(profiles.iterdir())) == 1
+    outcome = smalto("features", "encode", inputs / "a.npy", "-p", profile, "-o", inputs / "a.smalto")
+    assert outcome.code == 0
+    assert "bits a value" in outcome.err
+    assert "cannot be read without profile" in outcome.err
+    facts = json.loads(smalto("features", "info", inputs / "a.smalto", "--json").out)
+    assert facts["file_bytes"] == (inputs / "a.smalto").stat().st_size
+    assert facts["arrays"] == [{"number": 0, "name": "features", "dtype": "float16", "shape": [5, 8, 9, 9]}]
+    assert facts["profile_inside"] is False
+    assert "5x8x9x9" in smalto("features", "info", inputs / "a.smalto").out
+    outcome = smalto("features", "decode", inputs / "a.smalto", "-o", inputs / "back.npy")
+    assert outcome.code == 0
+    back = np.load(inputs / "back.npy")
+    assert back.dtype == np.float16
+    assert np.abs(back.astype(float) - stack(5, 1)).max() <= 0.05
+
+
+def test_without_a_profile_one_is_fitted_and_travels(smalto: Smalto, inputs: Path, profiles: Path) -> None:
+    assert smalto("features", "encode", inputs / "b.npz", "--max-error", "0.1").code == 0
+    assert not profiles.exists()
+    assert smalto("features", "decode", inputs / "b.smalto", "-o", inputs / "back.npz").code == 0
+    with np.load(inputs / "back.npz") as back:
+        assert {name: back[name].dtype.name for name in back} == {"layer3": "float16", "layer9": "float32"}
+        assert np.abs(back["layer9"] - stack(3, 3)).max() <= 0.1
+    assert smalto("features", "decode", inputs / "b.smalto", "-o", inputs / "one.npy", "--name", "layer9").code == 0
+    assert np.load(inputs / "one.npy").shape == (3, 8, 9, 9)
+    outcome = smalto("features", "decode", inputs / "b.smalto", "-o", inputs / "no.npy", "--name", "layer1")
+    assert outcome.code == 2
+    assert "no array called layer1" in outcome.err
+
+
+def test_several_inputs_make_one_set_and_more_is_added(smalto: Smalto, inputs: Path) -> None:
+    target = inputs / "all.smalto"
+    assert smalto("features", "encode", inputs / "a.npy", inputs / "b.npz", "-o", target, "--error", "0.02").code == 0
+    outcome = smalto("features", "encode", inputs / "train.npy", "-o", target, "--append")
+    assert outcome.code == 0
+    assert "1 arrays added" in outcome.err
+    facts = json.loads(smalto("features", "info", target, "--json").out)
+    assert [array["name"] for array in facts["arrays"]] == ["a", "b/layer3", "b/layer9", "features"]
+    decoded = decode_features(target)
+    assert isinstance(decoded, dict)
+    assert decoded["features"].shape == (12, 8, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["fit", "none.npy", "-o", "p"], 2, "no such file"),
+        (["encode", "a.npy", "--rate", "1", "--error", "0.1"], 2, "cannot both"),
+        (["encode", "a.npy", "-p", "p", "--rate", "1"], 2, "has its tier and goal already"),
+        (["encode", "a.npy", "--append"], 2, "with -o"),
+        (["encode", "a.npy", "--tier", "slow"], 2, "no tier"),
+        (["encode", "a.npy", "--threads", "0"], 2, "must be 1 or more"),
+        (["encode", "a.npy", "-p", "a.npy"], 3, "profile"),
+        (["decode", "a.npy", "-o", "x.npy"], 3, "a.npy"),
+        (["info", "a.npy"], 3, "a.npy"),
+        (["nonsense"], 2, "no such command"),
+    ],
+)
+def test_wrong_calls_get_one_line(
+    smalto: Smalto, inputs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, text: str
+) -> None:
+    monkeypatch.chdir(inputs)
+    before = sorted(inputs.iterdir())
+    outcome = smalto("features", *arguments)
+    assert outcome.code == code
+    assert text in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert sorted(inputs.iterdir()) == before
