@@ -1,0 +1,326 @@
+"""The fast tier of universal feature coding: no network, a profile fitted on about ten samples, 100 million values a s.
+
+::
+
+    arrays ─► field (S, H, W, C) ─► FeatureTransform ─► symbols ─► FeatureContexts + rANS ─► one part a chunk
+                     └─► values no symbol stands for (NaN, infinities, far outliers, misses of max_error) ─► first part
+
+A group of arrays of one shape is coded together. Its chunks hold at most 2^20 values, or one position where that has
+more; no context crosses a chunk's edge, so chunks can be coded side by side. Decoded symbols are exact on every
+machine; values are float32 sums of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smalto.codecs.feature_contexts import FeatureContexts
+from smalto.codecs.feature_fit import Goal, fit_tier
+from smalto.codecs.feature_transform import FeatureTransform
+from smalto.codecs.feature_values import (
+    bits_of,
+    dtype_name_of,
+    narrowed,
+    pack_exceptions,
+    unpack_exceptions,
+    widened,
+)
+from smalto.codecs.pack import LAYOUTS, FieldShape, checked_shape, field_shape, from_field, guess_layout, to_field
+from smalto.errors import DamagedPacket, UsageError
+
+CHUNK_VALUES = 1 << 20
+BLOCK_VALUES = 1 << 17
+MAX_CHANNELS = 1 << 20
+MAX_GROUP_VALUES = 1 << 31
+DEFAULT_ERROR = 0.01
+OUTLIER = 1e6
+PROFILE_VERSION = 1
+
+Parts = Sequence[bytes | bytearray | memoryview]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class FastFeatures:
+    """A fitted profile of one kind of feature, and the codec it stands for.
+
+    Args:
+        layout: a name from ``smalto.codecs.pack.LAYOUTS``.
+        transform: mean, rotation and quantiser.
+        contexts: the context model and its tables.
+        max_error: the bound on every value's error, 0 for none.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> samples = [rng.standard_normal((16, 8, 8), np.float32) for _ in range(4)]
+        >>> codec = FastFeatures.fit(samples, error=0.01)
+        >>> back = codec.decode(codec.encode(samples), 4, (16, 8, 8), "float32")
+        >>> bool(np.square(back[0] - samples[0]).mean() < 0.02)
+        True
+    """
+
+    layout: str
+    transform: FeatureTransform
+    contexts: FeatureContexts
+    max_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise UsageError(f"features: no layout is called {self.layout!r}; choose one of {', '.join(LAYOUTS)}")
+        if self.transform.num_channels != self.contexts.num_channels:
+            raise UsageError("features: transform and contexts differ in channels; the profile is damaged")
+        if not 0 <= self.max_error < math.inf:
+            raise UsageError(f"features: max_error {self.max_error} is not a bound; the profile is damaged")
+
+    @property
+    def num_channels(self) -> int:
+        """C, the channels that every array must have."""
+        return self.transform.num_channels
+
+    @classmethod
+    def fit(
+        cls,
+        samples: Sequence[np.ndarray],
+        *,
+        layout: str | None = None,
+        rate: float | None = None,
+        error: float | None = None,
+        max_error: float | None = None,
+        step: float | None = None,
+    ) -> FastFeatures:
+        """Fit a profile on samples, at most one goal given.
+
+        Args:
+            samples: about ten arrays of one layout and one number of channels; other sides may differ.
+            layout: what the axes mean; guessed from the first sample's shape when not given.
+            rate: bits a value.
+            error: noise over the variance around each channel's mean; 0.01 when no goal is given.
+            max_error: bound on the error of every value, kept for every array that is coded.
+            step: width of a quantisation cell.
+
+        Raises:
+            UsageError: no values, dtypes or shapes that do not fit, several goals, or a goal that is not positive.
+        """
+        if len(samples) == 0:
+            raise UsageError("features: no samples to fit on; give about ten arrays")
+        layout = layout or guess_layout(samples[0].shape)
+        goals = {"rate": rate, "error": error, "max_error": max_error, "step": step}
+        given = {kind: value for kind, value in goals.items() if value is not None} or {"error": DEFAULT_ERROR}
+        if len(given) > 1:
+            raise UsageError(f"features: {' and '.join(given)} at once; give one goal")
+        goal = next(Goal(kind, float(value)) for kind, value in given.items())  # pyright: ignore[reportArgumentType]
+        best = fit_tier(_sample_fields(samples, layout), goal)
+        return cls(layout, best.transform, best.contexts, max_error or 0.0)
+
+    def encode(self, group: Sequence[np.ndarray], dtype_name: str | None = None) -> list[bytes]:
+        """Code arrays of one shape and dtype.
+
+        Args:
+            group: at least one array.
+            dtype_name: "bfloat16" says that uint16 arrays hold bfloat16 patterns.
+
+        Returns:
+            The part of exactly kept values, empty when there are none, then one part a chunk.
+
+        Raises:
+            UsageError: shapes or dtypes that differ, or do not fit the profile.
+        """
+        if len(group) == 0:
+            raise UsageError("features: a group of no arrays; give at least one")
+        name = dtype_name_of(np.asarray(group[0]), dtype_name)
+        for array in group:
+            if array.shape != group[0].shape or array.dtype != group[0].dtype:
+                raise UsageError("features: arrays of different shapes or dtypes in one group; make a group of each")
+        shape = self._field_shape(group[0].shape, len(group))
+        stack = np.stack([bits_of(array, name) for array in group]) if len(group) > 1 else bits_of(group[0], name)[None]
+        stack = stack.view(stack.dtype if name == "bfloat16" else name)
+        field = to_field(stack, self.layout)
+        strange = _Strange(shape)
+        chunks = [self._encode_chunk(field, box, name, strange) for box in chunk_boxes(shape, CHUNK_VALUES)]
+        return [self._exceptions(stack, strange, name), *chunks]
+
+    def decode(self, parts: Parts, num: int, shape: Sequence[int], dtype_name: str) -> list[np.ndarray]:
+        """The arrays of a group.
+
+        Args:
+            parts: what ``encode`` returned.
+            num: number of arrays.
+            shape: the shape of each.
+            dtype_name: float16, bfloat16 (arrays of uint16 patterns), float32 or float64.
+
+        Raises:
+            DamagedPacket, DecodeMismatch: the parts are not those of such a group under this profile.
+            UsageError: a shape that does not fit the profile, an unknown dtype.
+        """
+        dtype = np.dtype("uint16" if dtype_name == "bfloat16" else dtype_name_of(np.empty(0, dtype_name)))
+        target = self._field_shape(shape, num)
+        boxes = list(chunk_boxes(target, CHUNK_VALUES))
+        if len(parts) != 1 + len(boxes):
+            raise DamagedPacket(f"features: {len(parts)} parts where {1 + len(boxes)} belong; the file is damaged")
+        stack = np.empty((num, *shape), dtype)
+        positions, patterns = unpack_exceptions(parts[0], stack.size, dtype_name)
+        direct = to_field(stack, self.layout)
+        field = direct if np.shares_memory(direct, stack) else np.empty(target, dtype)
+        for part, box in zip(parts[1:], boxes, strict=True):
+            self._decode_chunk(part, field[box], dtype_name)
+        if field is not direct:
+            stack = from_field(field, shape, self.layout, num)
+        bits_of(stack, dtype_name).reshape(-1)[positions] = patterns
+        return list(stack)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The profile as little-endian arrays, for storage."""
+        arrays = {f"transform.{name}": array for name, array in self.transform.to_arrays().items()}
+        arrays |= {f"contexts.{name}": array for name, array in self.contexts.to_arrays().items()}
+        head = {"format": np.array([PROFILE_VERSION, LAYOUTS.index(self.layout)], "<i4")}
+        return {**head, "max_error": np.array([self.max_error], "<f8"), **arrays}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FastFeatures:
+        """The profile that ``to_arrays`` stored. Raises UsageError when it is not a healthy profile of this version."""
+        head, bound = arrays.get("format"), arrays.get("max_error")
+        if head is None or bound is None or head.shape != (2,) or head.dtype.kind != "i" or bound.shape != (1,):
+            raise UsageError("features: these arrays are not a profile of the fast tier; give what to_arrays gave")
+        version, layout = head.tolist()
+        if version != PROFILE_VERSION or not 0 <= layout < len(LAYOUTS) or bound.dtype != np.float64:
+            raise UsageError(f"features: a profile of version {version} or of an unknown layout; update smalto")
+        parts: dict[str, dict[str, np.ndarray]] = {"transform": {}, "contexts": {}}
+        for name, array in arrays.items():
+            room, _, rest = name.partition(".")
+            if room in parts:
+                parts[room][rest] = array
+        transform = FeatureTransform.from_arrays(parts["transform"])
+        return cls(LAYOUTS[layout], transform, FeatureContexts.from_arrays(parts["contexts"]), float(bound[0]))
+
+    def _field_shape(self, shape: Sequence[int], num: int) -> FieldShape:
+        shape = checked_shape(shape, self.layout)
+        target = field_shape(shape, self.layout, num)
+        if target[3] != self.num_channels:
+            raise UsageError(
+                f"features: {self.layout} of shape {shape} have {target[3]} channels, the profile {self.num_channels}; "
+                "fit a profile on such arrays"
+            )
+        if num < 1 or math.prod(target) > MAX_GROUP_VALUES:
+            raise UsageError(f"features: a group of {num} arrays of {shape} is empty or passes 2^31 values")
+        return target
+
+    def _encode_chunk(self, field: np.ndarray, box: Box, name: str, strange: _Strange) -> bytes:
+        """Code one chunk, and note the values that no symbol stands for."""
+        part = field[box]
+        symbols = np.empty(part.shape, np.int32)
+        for inner in chunk_boxes(part.shape, BLOCK_VALUES):
+            block = self._wide(part[inner], name)
+            rows = np.array(block.reshape(-1, self.num_channels))
+            if self.transform.coefficients(rows):
+                beyond = ~(np.abs(rows) <= self.transform.limit)
+                rows[beyond] = 0
+                self.transform.rotate(rows)
+                strange.mark(box, inner, beyond)
+            levels = symbols[inner]
+            flat = np.empty(rows.shape, np.int32)
+            self.transform.quantised(rows, flat)
+            levels[...] = flat.reshape(levels.shape)
+            if self.max_error:
+                self.transform.restored(flat, rows)
+                back = widened(narrowed(rows, name), name).reshape(block.shape)
+                with np.errstate(invalid="ignore", over="ignore"):
+                    missed = ~(np.abs(back.astype(np.float64) - block) <= self.max_error)
+                strange.mark(box, inner, missed)
+        return self.contexts.encode(symbols)
+
+    def _wide(self, block: np.ndarray, name: str) -> np.ndarray:
+        """A block's values as C-ordered float32 or float64; maps are widened in their own order first."""
+        if self.layout == "maps":
+            return np.ascontiguousarray(widened(block.transpose(0, 3, 1, 2), name).transpose(0, 2, 3, 1))
+        return widened(block, name)
+
+    def _decode_chunk(self, data: bytes | bytearray | memoryview, out: np.ndarray, name: str) -> None:
+        """Fill one chunk of the field, its exact values still missing."""
+        symbols = self.contexts.decode(data, out.shape)
+        kind = np.float64 if name == "float64" else np.float32
+        for inner in chunk_boxes(out.shape, BLOCK_VALUES):
+            levels = symbols[inner]
+            rows = np.empty((math.prod(levels.shape[:3]), self.num_channels), kind)
+            self.transform.restored(np.ascontiguousarray(levels).reshape(rows.shape), rows)
+            values = rows.reshape(levels.shape)
+            if self.layout == "maps":
+                turned = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+                out[inner].transpose(0, 3, 1, 2)[...] = narrowed(turned, name)
+            else:
+                out[inner] = narrowed(values, name)
+
+    def _exceptions(self, stack: np.ndarray, strange: _Strange, name: str) -> bytes:
+        if strange.mask is None:
+            return b""
+        mask = from_field(strange.mask, stack.shape[1:], self.layout, stack.shape[0])
+        positions = np.flatnonzero(mask)
+        return pack_exceptions(positions, bits_of(stack, name).reshape(-1)[positions])
+
+
+class _Strange:
+    """Where the values are that must be kept exactly: a mask over the field, made when the first one shows up."""
+
+    def __init__(self, shape: FieldShape) -> None:
+        self.shape = shape
+        self.mask: np.ndarray | None = None
+
+    def mark(self, box: Box, inner: Box, where: np.ndarray) -> None:
+        """Add the true places of a block to the mask."""
+        if not where.any():
+            return
+        if self.mask is None:
+            self.mask = np.zeros(self.shape, bool)
+        view = self.mask[box][inner]
+        view |= where.reshape(view.shape)
+
+
+def chunk_boxes(shape: Sequence[int], num_values: int) -> Iterator[Box]:
+    """Boxes of samples, rows and columns that cover a field (S, H, W, C) in order, each of at most ``num_values``.
+
+    Whole samples together where several fit, else whole rows of one, else columns of one row, at least one position.
+    """
+    samples, height, width, channels = shape
+    if min(shape) == 0:
+        return
+    per_row = width * channels
+    few = max(1, num_values // (height * per_row))
+    rows = height if height * per_row <= num_values else max(1, num_values // per_row)
+    columns = width if per_row <= num_values else max(1, num_values // channels)
+    for sample in range(0, samples, few):
+        for row in range(0, height, rows):
+            for column in range(0, width, columns):
+                yield slice(sample, sample + few), slice(row, row + rows), slice(column, column + columns)
+
+
+def _sample_fields(samples: Sequence[np.ndarray], layout: str) -> list[np.ndarray]:
+    """The samples as fields of finite values; what is not finite or absurdly far out becomes its channel's mean."""
+    fields = []
+    for sample in samples:
+        array = np.asarray(sample)
+        name = dtype_name_of(array)
+        shape = checked_shape(array.shape, layout)
+        stack = bits_of(array, name)[None].view(np.uint16 if name == "bfloat16" else name)
+        if math.prod(shape):
+            fields.append(np.ascontiguousarray(widened(to_field(stack, layout), name)))
+    if not fields:
+        raise UsageError("features: the samples have no values; give some that have")
+    channels = fields[0].shape[3]
+    if any(field.shape[3] != channels for field in fields) or channels > MAX_CHANNELS:
+        raise UsageError("features: samples of different channel counts; fit one profile for each")
+    rows = np.concatenate([field.reshape(-1, channels) for field in fields])
+    finite = rows[np.isfinite(rows)]
+    if finite.size == 0:
+        raise UsageError("features: the samples have no finite value; give some that have")
+    middle = float(np.median(finite))
+    reach = OUTLIER * (float(np.quantile(np.abs(finite - middle), 0.9)) or float(np.abs(finite - middle).max()) or 1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        good = np.abs(rows - middle) <= reach
+    if good.all():
+        return fields
+    count = np.maximum(good.sum(0), 1)
+    mean = np.where(good, rows, 0).sum(0, dtype=np.float64) / count
+    return [np.where(np.abs(field - middle) <= reach, field, mean.astype(field.dtype)) for field in fields]

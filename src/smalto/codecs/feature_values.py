@@ -1,0 +1,118 @@
+"""Values of features: dtypes by name, and the few values that no symbol stands for, kept exactly.
+
+NumPy has no bfloat16: such an array is a uint16 array of its bit patterns and the name "bfloat16".
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalto.errors import DamagedPacket, UsageError
+
+DTYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}
+"""Name to the little-endian NumPy dtype that stores it."""
+
+_BITS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
+_LARGEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127"), "float32": float(np.finfo(np.float32).max)}
+
+
+def dtype_name_of(array: np.ndarray, dtype_name: str | None = None) -> str:
+    """The name of an array's dtype; ``dtype_name`` says that a uint16 array holds bfloat16 patterns.
+
+    Raises:
+        UsageError: the dtype is none of float16, bfloat16, float32 and float64, or is not the one that is named.
+    """
+    own = array.dtype.name
+    if dtype_name == "bfloat16" and own == "uint16":
+        return "bfloat16"
+    if own not in DTYPES or dtype_name not in (None, own):
+        wanted = dtype_name or ", ".join(DTYPES)
+        raise UsageError(f"features: values of dtype {own}; give {wanted}")
+    return own
+
+
+def bits_of(array: np.ndarray, name: str) -> np.ndarray:
+    """The bit patterns of an array: unsigned integers of its shape, C-ordered, without a copy where possible."""
+    return np.ascontiguousarray(array).view(_BITS[name]).reshape(array.shape)
+
+
+def widened(array: np.ndarray, name: str) -> np.ndarray:
+    """The values as float32 (float64 stays), C-ordered; NaN and infinities as they are."""
+    if name == "bfloat16":
+        patterns = bits_of(array, name).astype(np.uint32)
+        patterns <<= np.uint32(16)
+        return patterns.view(np.float32)
+    return np.ascontiguousarray(array, np.float64 if name == "float64" else np.float32)
+
+
+def narrowed(values: np.ndarray, name: str) -> np.ndarray:
+    """Values rounded to the dtype, to nearest even; beyond its largest finite value they become that value.
+
+    ``values`` (float32 or float64, no NaN) may be changed.
+    """
+    if name == "float64":
+        return values.astype(np.float64, copy=False)
+    if name == "float32" and values.dtype == np.float32:
+        return values
+    largest = _LARGEST[name]
+    if values.size and (values.max() > largest or values.min() < -largest):
+        np.clip(values, -largest, largest, out=values)
+    if name != "bfloat16":
+        return values.astype(name)
+    patterns = values.astype(np.float32, copy=False).view(np.uint32)
+    patterns = patterns + (np.uint32(0x7FFF) + ((patterns >> np.uint32(16)) & np.uint32(1)))
+    return (patterns >> np.uint32(16)).astype(np.uint16)
+
+
+def pack_exceptions(positions: NDArray[np.int64], patterns: np.ndarray) -> bytes:
+    """Store some values exactly: their number, then deflated gaps between their rising positions and their bits.
+
+    Args:
+        positions: (n,) rising, below 2^32.
+        patterns: (n,) unsigned integers, as ``bits_of`` gives them.
+    """
+    if len(positions) == 0:
+        return b""
+    gaps = np.diff(positions, prepend=0).astype("<u4")
+    planes = [gaps.view(np.uint8).reshape(-1, 4).T, _byte_planes(patterns)]
+    body = zlib.compress(b"".join(plane.tobytes() for plane in planes), 9)
+    return len(positions).to_bytes(4, "little") + body
+
+
+def unpack_exceptions(data: bytes | bytearray | memoryview, count: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and bit patterns that ``pack_exceptions`` stored for an array of ``count`` values.
+
+    Raises:
+        DamagedPacket: the bytes do not hold rising positions below ``count`` and as many values.
+    """
+    data = bytes(data)
+    dtype = np.dtype(_BITS[name])
+    if not data:
+        return np.empty(0, np.int64), np.empty(0, dtype)
+    num = int.from_bytes(data[:4], "little")
+    if len(data) < 4 or not 0 < num <= count:
+        raise DamagedPacket(f"features: {num} exact values among {count}; the file is damaged")
+    size = num * (4 + dtype.itemsize)
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(data[4:], size + 1)
+    except zlib.error as error:
+        raise DamagedPacket(f"features: exact values: {error}; the file is damaged") from error
+    if len(body) != size or not inflater.eof or inflater.unused_data:
+        raise DamagedPacket("features: the exact values have the wrong length; the file is damaged")
+    flat = np.frombuffer(body, np.uint8)
+    gaps = np.ascontiguousarray(flat[: 4 * num].reshape(4, num).T).view("<u4").ravel().astype(np.int64)
+    positions = np.cumsum(gaps)
+    if (gaps[1:] == 0).any() or int(positions[-1]) >= count:
+        raise DamagedPacket("features: an exact value has no place in the array; the file is damaged")
+    patterns = np.ascontiguousarray(flat[4 * num :].reshape(dtype.itemsize, num).T)
+    return positions, patterns.view(dtype.newbyteorder("<")).ravel().astype(dtype)
+
+
+def _byte_planes(patterns: np.ndarray) -> np.ndarray:
+    """(bytes a value, n) bytes of the values, little end first."""
+    little = np.ascontiguousarray(patterns.astype(patterns.dtype.newbyteorder("<"), copy=False))
+    return little.view(np.uint8).reshape(-1, patterns.dtype.itemsize).T
