@@ -20,6 +20,7 @@ from smalto.errors import ImageError, UsageError
 
 PAIRS_PER_FOLD = 600
 PAIRS_FILE = "pairs_folds_1_to_5.txt"
+TRAINING_FILE = "train_1600_deepfunneled_250px.tar"
 PICTURES_FILE = "pairs_folds_1_to_5.tar"
 CROP_PX = 112
 _BOX = (19, 15, 131, 127)  # left, top, right, bottom of a face in a picture of 150 px
@@ -47,46 +48,34 @@ class FacePair:
 
 
 @dataclass(frozen=True)
-class FaceSet:
-    """Pairs and where the bytes of their pictures lie.
+class FacePictures:
+    """Pictures in a .tar, read where they lie.
 
     Args:
         path: the .tar file.
-        pairs: in the order of the list.
-        places: file name -> (first byte, number of bytes) in the .tar.
+        places: file name -> (first byte, number of bytes) in it.
     """
 
     path: Path
-    pairs: tuple[FacePair, ...]
     places: dict[str, tuple[int, int]]
 
     @classmethod
-    def open(cls, folder: str | Path) -> FaceSet:
-        """Read the list and the .tar's table in ``folder``.
+    def open(cls, path: str | Path) -> FacePictures:
+        """Read the table of a .tar.
 
         Raises:
-            UsageError: a file is missing or damaged, or a picture of a pair is not in the .tar.
+            UsageError: it is missing or damaged.
         """
-        root = Path(folder)
-        pairs = read_pairs(root / PAIRS_FILE)
-        path = root / PICTURES_FILE
-        places: dict[str, tuple[int, int]] = {}
         try:
             with tarfile.open(path, "r:") as archive:
-                for member in archive:
-                    if member.isreg():
-                        places[member.name] = (member.offset_data, member.size)
+                places = {member.name: (member.offset_data, member.size) for member in archive if member.isreg()}
         except (OSError, tarfile.TarError) as error:
             raise UsageError(f"{path}: not a readable .tar ({error}); get a fresh copy") from error
-        for pair in pairs:
-            for name in (pair.first, pair.second):
-                if name not in places:
-                    raise UsageError(f"{path}: {name} of {PAIRS_FILE} is not in it; get a fresh copy")
-        return cls(path, pairs, places)
+        return cls(Path(path), places)
 
     def names(self) -> tuple[str, ...]:
-        """Every picture that a pair names, sorted."""
-        return tuple(sorted({name for pair in self.pairs for name in (pair.first, pair.second)}))
+        """File names, sorted."""
+        return tuple(sorted(self.places))
 
     def pixels(self, name: str) -> np.ndarray:
         """A picture by file name: (H, W, 3) uint8.
@@ -100,12 +89,53 @@ class FaceSet:
         start, count = self.places[name]
         with self.path.open("rb") as stream:
             stream.seek(start)
-            data = stream.read(min(count, _MAX_PICTURE_BYTES))
-        named = BytesIO(data)
+            data = BytesIO(stream.read(min(count, _MAX_PICTURE_BYTES)))
         try:
-            return read_image(named).pixels
+            return read_image(data).pixels
         except ImageError as error:
             raise ImageError(f"{self.path}: {name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Pairs and their pictures.
+
+    Args:
+        pictures: of the pairs.
+        pairs: in the order of the list.
+    """
+
+    pictures: FacePictures
+    pairs: tuple[FacePair, ...]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> FaceSet:
+        """Read the list and the .tar's table in ``folder``.
+
+        Raises:
+            UsageError: a file is missing or damaged, or a picture of a pair is not in the .tar.
+        """
+        root = Path(folder)
+        pairs = read_pairs(root / PAIRS_FILE)
+        pictures = FacePictures.open(root / PICTURES_FILE)
+        for pair in pairs:
+            for name in (pair.first, pair.second):
+                if name not in pictures.places:
+                    raise UsageError(f"{pictures.path}: {name} of {PAIRS_FILE} is not in it; get a fresh copy")
+        return cls(pictures, pairs)
+
+    def names(self) -> tuple[str, ...]:
+        """Every picture that a pair names, sorted."""
+        return tuple(sorted({name for pair in self.pairs for name in (pair.first, pair.second)}))
+
+    def pixels(self, name: str) -> np.ndarray:
+        """A picture by file name: (H, W, 3) uint8.
+
+        Raises:
+            UsageError: no such picture.
+            ImageError: damaged.
+        """
+        return self.pictures.pixels(name)
 
 
 def read_pairs(path: str | Path) -> tuple[FacePair, ...]:
