@@ -82,6 +82,14 @@ def test_several_inputs_make_one_set_and_more_is_added(smalto: Smalto, inputs: P
     assert decoded["features"].shape == (12, 8, 9, 9)
 
 
+def test_planes_for_training(smalto: Smalto, inputs: Path) -> None:
+    np.save(inputs / "model.npy", np.random.default_rng(0).normal(size=(40, 64, 13)).astype(np.float16))
+    outcome = smalto("features", "planes", inputs / "model.npy", inputs / "train.npy", "-o", inputs / "planes.tar")
+    assert outcome.code == 0
+    assert "model" in outcome.err
+    assert (inputs / "planes.tar").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

@@ -161,6 +161,31 @@ def decode(
 
 
 @features.command()
+def planes(
+    context: typer.Context,
+    files: Arrays,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="TAR", help="The .tar to write.")],
+    max_mib: Annotated[float, typer.Option("--max-mib", metavar="N", help="Largest size of the .tar.")] = 60.0,
+) -> None:
+    """Make training data for the learned tiers: each file is one model's features.
+
+    `smalto train feature-hyperprior --data TAR` takes the result.
+    """
+    check_inputs(files)
+    if max_mib <= 0.0:
+        raise UsageError(f"--max-mib {max_mib:g}: must be above 0")
+    from smalto.train.feature_planes import pack_planes
+
+    names = [Path(path).stem for path in files]
+    if len(set(names)) < len(names):
+        raise UsageError("planes: two files have one name, which stands for a model; rename one")
+    written = pack_planes({Path(path).stem: _open(path) for path in files}, output, max_bytes=int(max_mib * 2**20))
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in written.shares.items())
+    reporter: Reporter = context.obj
+    reporter.line(f"{output}: {written.num_planes} planes, {written.num_bytes} bytes; {shares}")
+
+
+@features.command()
 def info(files: Sets, as_json: Json = False) -> None:
     """What a set of features holds: arrays, sizes, profile."""
     check_inputs(files)
