@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from smalto.codecs.elic_freeze import freeze_elic
 from smalto.codecs.elic_frozen import FrozenElic
 from smalto.codecs.hyperprior_frozen import PlaneCode
 from smalto.codecs.scale_path import BIAS_UNIT, IntegerScalePath, reference_indexes
-from tests.exact.surroundings import SETTINGS
+from tests.exact.surroundings import EXECUTORS, SETTINGS
+from tests.exact.surroundings import symbols as some_symbols
 from tests.tiny_models import latent, seeded
 
 pytestmark = pytest.mark.exact
@@ -166,6 +168,26 @@ def test_indexes_are_the_oracles(setting: str, batch: int) -> None:
 
 def _by_definition(path: IntegerScalePath, z: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(reference_indexes(path, z.numpy())).double()
+
+
+def _runs() -> list[object]:
+    slow = ("compile", "onnxruntime")
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in EXECUTORS]
+
+
+@pytest.mark.parametrize("executor", _runs())
+@pytest.mark.parametrize("name", ["hyper", "channel4", "spatial4", "gather4"])
+def test_every_executor_runs_the_parts(executor: str, name: str, tmp_path: Path) -> None:
+    """Layers without doubling, and layers of side 1 on a line of cells, beside those that codec 2 has too."""
+    path = _codec(WILD).scale_path.parts()[name]
+    assert isinstance(path, IntegerScalePath)
+    shape = (1, 12) if name == "gather4" else (3, 4)
+    z = some_symbols(9, path.layers[0].channels_in, *shape)
+    truth = _by_definition(path, z)
+    run = EXECUTORS[executor](path, z[:2], tmp_path)
+    for batch in (1, 9):
+        with torch.inference_mode():
+            assert torch.equal(run(z[:batch]).double(), truth[:batch])
 
 
 def test_symbols_need_no_mean() -> None:
