@@ -202,12 +202,13 @@ def test_limits() -> None:
         small.group(0)
     assert small.part(0, 1) == b"main"
     assert small.num_parts(0) == 2
+    assert list(small.parts(0)) == [b"hyper", b"main"]
 
 
 def test_numbers_out_of_range_are_named() -> None:
     reader = ArraySetReader.open(EXAMPLES["one"])
     for number in (-1, 1):
-        for read in (reader.group, reader.num_parts, reader.group_entries):
+        for read in (reader.group, reader.num_parts, reader.group_entries, reader.parts):
             with pytest.raises(UsageError, match="no group"):
                 read(number)
         with pytest.raises(UsageError, match="no part"):

@@ -25,11 +25,13 @@ from smalto.bits.array_set_header import (
     LastAppend,
     Root,
     encode_index,
+    piece_crc,
     sealed_piece,
 )
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_table import TableEncoder
 from smalto.bits.byte_source import FileSource
+from smalto.bits.packet_parts import CRC_BYTES
 from smalto.errors import DamagedPacket, SmaltoError, UsageError
 
 
@@ -55,7 +57,8 @@ class SetTail:
 
     def part(self, group: int, part: int, payload: bytes) -> None:
         """Write one part of the group after the last."""
-        self._stream.write(sealed_piece(self._file_id, PART, group, part, payload))
+        self._stream.write(payload)
+        self._stream.write(piece_crc(self._file_id, PART, group, part, payload).to_bytes(CRC_BYTES, "little"))
 
     def block(self, table: TableEncoder) -> None:
         """Write the table's lines, whose parts have been written, and begin another block."""

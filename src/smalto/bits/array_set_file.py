@@ -173,7 +173,7 @@ class SetFile:
         """
         total = length if role in (BLOCK, INDEX) else length + CRC_BYTES
         what = f"{_PIECES[role]} {number}" + ("" if role in (BLOCK, INDEX) else f", part {part}")
-        data = memoryview(self._read(first, total, what))
+        data = self._read(first, total, what)
         payload = data[:-CRC_BYTES]
         if piece_crc(self._file_id, role, number, part, payload) != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise DamagedPacket(
@@ -238,14 +238,14 @@ class SetFile:
         start, data = self._window
         return start <= first and first + length <= start + len(data)
 
-    def _read(self, first: int, length: int, what: str) -> bytes:
+    def _read(self, first: int, length: int, what: str) -> memoryview:
         if self._holds(first, length):
             start, data = self._window
-            return data[first - start : first - start + length]
+            return memoryview(data)[first - start : first - start + length]
         data = self.source.read(first, length)
         if len(data) < length:
             raise DamagedPacket(
                 f"{self.name}: {what}: bytes {first + len(data)}-{first + length - 1} are missing, "
                 "the file is cut short; fetch it whole again"
             )
-        return data
+        return memoryview(data)

@@ -48,14 +48,14 @@ def piece_crc(file_id: bytes, role: int, number: int, part: int, payload: bytes 
 
     Example:
         >>> hex(piece_crc(bytes(4), PART, 0, 0, b"abc"))
-        '0x46ecb0a5'
+        '0x26ded385'
     """
     return zlib.crc32(payload, zlib.crc32(file_id + struct.pack("<BII", role, number, part)))
 
 
-def sealed_piece(file_id: bytes, role: int, number: int, part: int, payload: bytes | memoryview) -> bytes:
+def sealed_piece(file_id: bytes, role: int, number: int, part: int, payload: bytes) -> bytes:
     """``payload`` with its checksum behind it."""
-    return bytes(payload) + piece_crc(file_id, role, number, part, payload).to_bytes(CRC_BYTES, "little")
+    return payload + piece_crc(file_id, role, number, part, payload).to_bytes(CRC_BYTES, "little")
 
 
 @dataclass(frozen=True)

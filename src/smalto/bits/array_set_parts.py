@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from smalto.bits.packet_metadata import MetadataValue, has_control_characters
 from smalto.bits.packet_parts import DIGEST_BYTES, MAX_CHUNK_BYTES
@@ -65,7 +66,7 @@ class ArraySpec:
     name: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(side) for side in self.shape))
+        object.__setattr__(self, "shape", tuple(map(int, self.shape)))
         if self.dtype not in DTYPES:
             raise UsageError(f"arrays of {self.dtype!r} cannot be stored; use {', '.join(DTYPES)}")
         check_shape(self.shape)
@@ -145,16 +146,19 @@ class ArraySetInfo:
             raise UsageError(f"a profile of {len(self.profile)} bytes is over {MAX_PROFILE_BYTES}; keep it beside")
 
 
-def check_shape(shape: Sequence[int]) -> None:
+@lru_cache(maxsize=256)
+def check_shape(shape: tuple[int, ...]) -> None:
     """Raise UsageError for a shape that cannot be stored."""
     if len(shape) > MAX_DIMENSIONS:
         raise UsageError(f"an array of {len(shape)} dimensions cannot be stored; {MAX_DIMENSIONS} are the most")
     if any(side < 0 for side in shape) or math.prod(side for side in shape if side) > MAX_VALUES:
-        raise UsageError(f"an array of shape {tuple(shape)} cannot be stored; its sides may multiply to 2^40")
+        raise UsageError(f"an array of shape {shape} cannot be stored; its sides may multiply to 2^40")
 
 
 def check_name(name: str) -> None:
     """Raise UsageError for a name that cannot be stored."""
+    if len(name) <= MAX_NAME_BYTES // 4 and name.isprintable():
+        return
     try:
         length = len(name.encode("utf-8"))
     except UnicodeEncodeError as error:

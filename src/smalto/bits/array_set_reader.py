@@ -224,6 +224,16 @@ class ArraySetReader:
         first, length = self.part_range(group, part)
         return self._file.piece(first, length, PART, group, part)
 
+    def parts(self, group: int) -> Iterator[bytes]:
+        """The parts of a group one after another, for groups that are too large to hold.
+
+        Raises:
+            DamagedPacket: bytes are missing, or a checksum does not hold.
+            UsageError: there is no such group.
+        """
+        placed = self._file.line(group)
+        return self._parts(placed, placed.start + placed.line.num_bytes)
+
     def part_range(self, group: int, part: int) -> tuple[int, int]:
         """First byte in the file, and length in bytes, of a part; its CRC follows it.
 
@@ -280,7 +290,7 @@ class ArraySetReader:
             first += length + CRC_BYTES
 
     def _whole(self, placed: PlacedLine, end: int) -> ArrayGroup:
-        line, first = placed.line, placed.start
+        line = placed.line
         for count, limit, what in (
             (line.arrays.num_values, self._limits.max_group_values, "values"),
             (line.num_bytes, self._limits.max_group_bytes, "bytes"),
@@ -288,14 +298,16 @@ class ArraySetReader:
             if count > limit:
                 raise LimitExceeded(
                     f"{self.name}: group {line.number} has {count} {what}, over the limit of {limit}; "
-                    f"raise max_group_{what} or read it part by part"
+                    f"raise max_group_{what} or read its parts one by one"
                 )
-        parts: list[bytes] = []
-        for part, length in enumerate(line.lengths):
+        return ArrayGroup(line.number, GroupEntries(line), tuple(self._parts(placed, end)))
+
+    def _parts(self, placed: PlacedLine, end: int) -> Iterator[bytes]:
+        first = placed.start
+        for part, length in enumerate(placed.line.lengths):
             self._file.fetch(first, length + CRC_BYTES, end)
-            parts.append(self._file.piece(first, length, PART, line.number, part))
+            yield self._file.piece(first, length, PART, placed.line.number, part)
             first += length + CRC_BYTES
-        return ArrayGroup(line.number, GroupEntries(line), tuple(parts))
 
     def _search(self, name: str) -> ArrayEntry | None:
         for block in reversed(range(self._file.num_blocks)):

@@ -57,7 +57,7 @@ class ArraySetWriter:
         ...     writer.add_group([ArraySpec("float32", (2, 3), "a")], [b"coded"])
         0
         >>> len(writer.data)
-        49
+        47
     """
 
     def __init__(self, info: ArraySetInfo, path: str | Path | None = None) -> None:
@@ -153,6 +153,7 @@ class ArraySetWriter:
             raise UsageError("groups are added inside the writer's with block, and not after one has failed")
         if self.num_groups >= MAX_GROUPS:
             raise UsageError(f"a set has at most {MAX_GROUPS} groups; begin another file")
+        entries = tuple(entries)
         arrays = self._table.describe(entries)
         self._broken = True
         lengths = [self._add_part(number, part) for number, part in enumerate(parts)]
@@ -218,8 +219,8 @@ class ArraySetWriter:
             self.num_groups, self.num_entries = append.reader.num_groups, append.reader.num_entries
             return
         self._append = None
-        for group in append.reader.groups():
-            self.add_group(group.entries, group.parts)
+        for group in range(append.reader.num_groups):
+            self.add_group(append.reader.group_entries(group), append.reader.parts(group))
         append.close()
 
     def _finish(self) -> None:
