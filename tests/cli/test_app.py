@@ -106,7 +106,7 @@ def test_every_error_is_one_line_with_its_exit_code(
     def fail(source: str) -> None:
         raise error
 
-    monkeypatch.setattr("smalto.cli.info.open_packet", fail)
+    monkeypatch.setattr("smalto.cli.info.open_any", fail)
     outcome = smalto("info", packet_file)
     assert (outcome.code, outcome.out) == (code, "")
     lines = outcome.err.strip().splitlines()

@@ -44,10 +44,13 @@ def test_fit_encode_info_decode(smalto: Smalto, inputs: Path, profiles: Path) ->
     assert "bits a value" in outcome.err
     assert "cannot be read without profile" in outcome.err
     facts = json.loads(smalto("features", "info", inputs / "a.smalto", "--json").out)
-    assert facts["file_bytes"] == (inputs / "a.smalto").stat().st_size
+    assert facts["bytes"] == (inputs / "a.smalto").stat().st_size
     assert facts["arrays"] == [{"number": 0, "name": "features", "dtype": "float16", "shape": [5, 8, 9, 9]}]
     assert facts["profile_inside"] is False
-    assert "5x8x9x9" in smalto("features", "info", inputs / "a.smalto").out
+    assert "5 x 8 x 9 x 9" in smalto("features", "info", inputs / "a.smalto").out
+    assert json.loads(smalto("info", inputs / "a.smalto", "--json").out) == facts
+    assert smalto("verify", inputs / "a.smalto").out.endswith("healthy\n")
+    assert smalto("decode", inputs / "a.smalto").code == 3
     outcome = smalto("features", "decode", inputs / "a.smalto", "-o", inputs / "back.npy")
     assert outcome.code == 0
     back = np.load(inputs / "back.npy")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smalto.cli.feature_record import describe_set, set_lines
 from smalto.cli.options import Json
 from smalto.cli.outputs import check_inputs, plan_jobs
 from smalto.cli.process import available_cores
@@ -191,46 +192,13 @@ def info(files: Sets, as_json: Json = False) -> None:
     check_inputs(files)
     from smalto.bits.array_set_reader import ArraySetReader
 
-    rows = []
-    for path in files:
+    for number, path in enumerate(files):
         with ArraySetReader.open(path) as reader:
-            rows.append(_describe(path, reader))
-    if as_json:
-        typer.echo(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
-        return
-    for row in rows:
-        typer.echo(f"{row['file']}: {row['num_arrays']} arrays, {row['num_values']} values, {row['file_bytes']} bytes")
-        typer.echo(f"  {row['bits_per_value']} bits a value, {row['share_percent']} % of the values' own size")
-        typer.echo(f"  profile {row['profile']} {'inside' if row['profile_inside'] else 'not inside'}")
-        for array in row["arrays"]:
-            typer.echo(f"  {array['name'] or array['number']}: {array['dtype']} {'x'.join(map(str, array['shape']))}")
-
-
-_LISTED = 20
-
-
-def _describe(path: str, reader: ArraySetReader) -> dict:
-    """A set in plain values, at most twenty arrays by name."""
-    from smalto.data.feature_array import DTYPE_BYTES
-
-    num_values = sum(entry.num_values for entry in reader.entries)
-    raw = sum(entry.num_values * DTYPE_BYTES[entry.dtype] for entry in reader.entries)
-    return {
-        "file": path,
-        "num_arrays": reader.num_entries,
-        "num_values": num_values,
-        "file_bytes": reader.file_bytes,
-        "bits_per_value": round(8 * reader.file_bytes / max(num_values, 1), 4),
-        "share_percent": round(100 * reader.file_bytes / max(raw, 1), 2),
-        "profile": reader.profile_digest.hex(),
-        "profile_inside": reader.profile is not None,
-        "codec": reader.codec,
-        "quality": reader.quality,
-        "arrays": [
-            {"number": entry.number, "name": entry.name, "dtype": entry.dtype, "shape": list(entry.shape)}
-            for entry in reader.entries[:_LISTED]
-        ],
-    }
+            record = describe_set(reader, path)
+        if as_json:
+            typer.echo(json.dumps(record))
+        else:
+            typer.echo(("\n" if number else "") + "\n".join(set_lines(record)))
 
 
 def _open(path: str) -> tuple[FeatureArray, ...]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from smalto.cli.feature_record import describe_set, set_lines
 from smalto.cli.options import Json, Packets
 from smalto.cli.outputs import check_inputs, display_name, naming
-from smalto.cli.packets import open_packet
+from smalto.cli.packets import open_any
 from smalto.cli.registry import answered_tasks, is_draft
 
 if TYPE_CHECKING:
@@ -22,13 +23,20 @@ def info(files: Packets, as_json: Json = False) -> None:
     Spaces with their digests, true size, bits per pixel of the whole file, and sections with their byte ranges.
     """
     check_inputs(files)
+    from smalto.bits.array_set_reader import ArraySetReader
+
     for number, name in enumerate(files):
-        with naming(display_name(name)), open_packet(name) as reader:
-            record = _record(reader.header, display_name(name))
+        with naming(display_name(name)), open_any(name) as reader:
+            if isinstance(reader, ArraySetReader):
+                record = describe_set(reader, display_name(name))
+                lines = set_lines(record)
+            else:
+                record = _record(reader.header, display_name(name))
+                lines = _lines(record)
         if as_json:
             typer.echo(json.dumps(record))
         else:
-            typer.echo(("\n" if number else "") + "\n".join(_lines(record)))
+            typer.echo(("\n" if number else "") + "\n".join(lines))
 
 
 def _record(header: Header, name: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smalto.cli.outputs import open_source
+from smalto.cli.outputs import display_name, open_source
 from smalto.cli.registry import system_for
 
 if TYPE_CHECKING:
+    from smalto.bits.array_set_reader import ArraySetReader
     from smalto.bits.packet import Packet, PacketReader
     from smalto.systems import System
 
@@ -24,6 +25,22 @@ def open_packet(source: str) -> PacketReader:
     from smalto.bits.packet import Packet
 
     return Packet.open(open_source(source))
+
+
+def open_any(source: str) -> PacketReader | ArraySetReader:
+    """A reader of a picture's packet or of a set of features, whichever the file is."""
+    from smalto.bits.array_set_reader import ArraySetReader
+    from smalto.bits.byte_source import open_source as open_bytes
+    from smalto.bits.packet import PacketReader
+    from smalto.bits.packet_header import PREAMBLE_BYTES, file_kind
+
+    stored = open_bytes(open_source(source))
+    try:
+        kind = file_kind(stored.read(0, PREAMBLE_BYTES), display_name(source))
+        return PacketReader(stored) if kind == "image" else ArraySetReader(stored)
+    except BaseException:
+        stored.close()
+        raise
 
 
 class LoadedSystems:

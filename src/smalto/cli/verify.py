@@ -8,7 +8,7 @@ import typer
 
 from smalto.cli.options import Packets
 from smalto.cli.outputs import check_inputs, display_name, naming
-from smalto.cli.packets import open_packet
+from smalto.cli.packets import open_any
 from smalto.errors import SmaltoError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def verify(context: typer.Context, files: Packets) -> None:
 def _verify_one(name: str) -> tuple[tuple[str, ...], int]:
     """What is wrong with a file, one line each, and the exit code that goes with it."""
     try:
-        with naming(display_name(name)), open_packet(name) as reader:
+        with naming(display_name(name)), open_any(name) as reader:
             report = reader.verify()
     except SmaltoError as error:
         return (str(error),), error.exit_code
