@@ -18,14 +18,14 @@ from smalto.errors import SmaltoError, UsageError
 @pytest.fixture(scope="module")
 def result() -> BenchResult:
     lines: list[str] = []
-    result = bench_feature_speed(FeatureSpeedSettings(20_000, num_rounds=2, with_kmeans=False), lines.append)
+    result = bench_feature_speed(FeatureSpeedSettings(4000, num_rounds=2, with_kmeans=False), lines.append)
     assert any("forward: peaky, bfloat16" in line for line in lines)
     return result
 
 
 def test_tables(result: BenchResult) -> None:
     assert result.suite == "features-speed"
-    assert result.command == "smalto bench features --speed --values 20000 --rounds 2 --no-kmeans"
+    assert result.command == "smalto bench features --speed --values 4000 --rounds 2 --no-kmeans"
     assert result.table("fit").column("dtype") == FLOAT_DTYPES * 2
     assert set(result.table("fit").column("kmeans_s")) == {None}
     assert result.table("inverse").column("dtype") == FLOAT_DTYPES

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalto.codecs.float_patterns import FLOAT_DTYPES, float_array, float_values, rounded, stored_dtype
+from smalto.codecs.float_patterns import (
+    FLOAT_DTYPES,
+    float_array,
+    float_values,
+    floored,
+    rounded,
+    stored_dtype,
+)
 from smalto.errors import UsageError
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="the reference for bfloat16")
@@ -87,3 +94,15 @@ def test_every_bfloat16_pattern_agrees_with_the_reference() -> None:
     assert np.array_equal(float_values(patterns, "bfloat16"), expected, equal_nan=True)
     finite = np.isfinite(expected)
     assert np.array_equal(rounded(expected[finite], "bfloat16"), patterns[finite])
+
+
+@given(st.lists(st.floats(-1e39, 1e39), min_size=1, max_size=20))
+def test_nothing_lies_between_a_value_and_its_floor(values: list[float]) -> None:
+    wide = np.array(values)
+    assert np.array_equal(floored(wide, np.dtype(np.float64)), wide)
+    floor = floored(wide, np.dtype(np.float32))
+    assert floor.dtype == np.float32
+    with np.errstate(over="ignore", under="ignore"):
+        above = np.nextafter(floor, np.float32(np.inf))
+    assert (floor <= wide).all()
+    assert ((above > wide) | (floor == np.inf)).all()

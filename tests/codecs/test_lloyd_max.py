@@ -50,6 +50,7 @@ SMALL_LEVELS = st.lists(st.floats(-1000, 1000, width=16), min_size=1, max_size=4
 
 
 @pytest.mark.parametrize("name", FLOAT_DTYPES)
+@settings(max_examples=50)
 @given(levels=SMALL_LEVELS, values=hnp.arrays(np.float64, hnp.array_shapes(max_dims=3), elements=st.floats(-2e3, 2e3)))
 def test_forward_takes_the_nearest_level(name: str, levels: np.ndarray, values: np.ndarray) -> None:
     transform = LloydMax(levels)
@@ -84,6 +85,7 @@ def test_forward_equals_brute_force_on_256_levels(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", FLOAT_DTYPES)
+@settings(max_examples=50)
 @given(levels=SMALL_LEVELS)
 def test_forward_undoes_inverse(name: str, levels: np.ndarray) -> None:
     levels = np.unique(float_values(as_dtype(levels, name), name) + 0.0)

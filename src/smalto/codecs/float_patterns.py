@@ -84,6 +84,19 @@ def rounded(values: NDArray[np.float64], dtype_name: str) -> np.ndarray:
         return np.clip(values, -limit, limit).astype(dtype)
 
 
+def floored(values: NDArray[np.float64], dtype: np.dtype) -> np.ndarray:
+    """The largest number of float32 or float64 that is not above each value: the numbers above both are the same.
+
+    Example:
+        >>> bool(floored(np.array([0.1]), np.dtype(np.float32))[0] <= 0.1)
+        True
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        near = values.astype(dtype)
+        below = np.nextafter(near, dtype.type(-np.inf))
+    return np.where(near > values, below, near) + dtype.type(0)
+
+
 def _bfloat16_patterns(values: NDArray[np.float64]) -> NDArray[np.uint16]:
     size = np.minimum(np.abs(values), float(np.finfo(np.float32).max))
     with np.errstate(under="ignore"):

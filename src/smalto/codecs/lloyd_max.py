@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from smalto.codecs.float_patterns import float_array, float_values, rounded, stored_dtype
+from smalto.codecs.float_patterns import float_array, float_values, floored, rounded, stored_dtype
 from smalto.codecs.lloyd_max_fit import MAX_LEVELS, Convergence, fit_levels, nearest_thresholds
 from smalto.codecs.lloyd_max_kernels import CHUNK_VALUES, ORDER_MASK, look_up_levels, look_up_patterns, nearest_levels
 from smalto.errors import ProfileError, UsageError
@@ -233,10 +233,7 @@ def _make_cells(thresholds: NDArray[np.float64], dtype: np.dtype, index_of_zero:
 
     A threshold is replaced by the largest number of the dtype that is not above it, which the same values exceed.
     """
-    with np.errstate(over="ignore", under="ignore"):
-        floor = thresholds.astype(dtype)
-    floor = np.where(floor.astype(np.float64) > thresholds, np.nextafter(floor, dtype.type(-np.inf)), floor) + 0.0
-    floor = floor.astype(dtype)
+    floor = floored(thresholds, dtype)
     padding = np.full(2 * MAX_LEVELS - len(floor), np.inf, dtype)
     if len(floor) == 0:
         return _Cells(np.zeros(1, np.uint8), padding, np.array([0, 0, 0, 1, 0], np.int64))

@@ -20,7 +20,7 @@ SAFE_EXPONENTS = (-300, 300)  # of two: squares and sums of values in between st
 class SortedSamples(NamedTuple):
     """Finite values, rising, and how often each occurs: the distinct ones when those are at most 65,536."""
 
-    values: np.ndarray  # (n,) float32 or float64
+    values: np.ndarray  # (n,) float64; float32 where such values were not counted
     weights: NDArray[np.int64]  # (n,), one 1 of stride 0 where values were not counted
 
     @property
@@ -113,4 +113,4 @@ def _counted_if_few(values: np.ndarray) -> SortedSamples:
     if np.count_nonzero(is_first) > MAX_COUNTED:
         return SortedSamples(values, np.broadcast_to(np.int64(1), values.shape))
     places = np.flatnonzero(is_first)
-    return SortedSamples(values[places] + values.dtype.type(0), np.diff(places, append=len(values)))
+    return SortedSamples(values[places].astype(np.float64) + 0.0, np.diff(places, append=len(values)))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from smalto.codecs.float_patterns import floored
 from smalto.codecs.lloyd_max_kernels import best_partition, group_moments
 from smalto.codecs.lloyd_max_samples import SortedSamples, outward_sums
 
@@ -87,5 +88,5 @@ def _group_edges(held: SortedSamples, density: LevelDensity, num_levels: int) ->
     n, most = len(held.values), GROUPS_PER_LEVEL * num_levels
     if held.is_counted and n <= most:
         return np.arange(n + 1)
-    inner = np.searchsorted(held.values, density.spread(most - 1), side="right")
+    inner = np.searchsorted(held.values, floored(density.spread(most - 1), held.values.dtype), side="right")
     return np.unique(np.concatenate(([0], inner, [n])))
