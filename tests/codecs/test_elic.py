@@ -119,7 +119,7 @@ def test_an_index_sees_anchors_and_earlier_groups_only() -> None:
 
 def test_hyper_parts_see_two_hyper_cells() -> None:
     codec = tiny_elic_trained()
-    z = torch.randn(1, TINY_ELIC.hyper_channels, 9, 9)
+    z = latent(9, 9, channels=TINY_ELIC.hyper_channels)
     for part in (codec.mean_path.hyper, codec.scale_path.hyper):
         first, last, *_ = reach(part, z, 16, 16)
         assert first >= 4 - 2

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from smalto.layers.elic_blocks import AttentionBlock, ResidualBottleneck
-from tests.tiny_models import num_parameters, reach, seeded
+from tests.tiny_models import latent, num_parameters, reach, seeded
 
 
 def _unit(block: ResidualBottleneck, x: torch.Tensor) -> torch.Tensor:
@@ -26,7 +26,7 @@ def test_bottleneck_is_the_published_sequence(channels: int) -> None:
 
 
 def test_bottleneck_sees_one_neighbour() -> None:
-    assert reach(seeded(ResidualBottleneck, 6), torch.randn(1, 6, 7, 7), 3, 3) == (2, 4, 2, 4)
+    assert reach(seeded(ResidualBottleneck, 32), latent(7, 7, channels=32), 3, 3) == (2, 4, 2, 4)
 
 
 def test_attention_weighs_the_trunk_between_nothing_and_all() -> None:
@@ -40,4 +40,4 @@ def test_attention_weighs_the_trunk_between_nothing_and_all() -> None:
 
 
 def test_attention_reaches_three_cells() -> None:
-    assert reach(seeded(AttentionBlock, 8), torch.randn(1, 8, 11, 11), 5, 5) == (2, 8, 2, 8)
+    assert reach(seeded(AttentionBlock, 32), latent(11, 11, channels=32), 5, 5) == (2, 8, 2, 8)
