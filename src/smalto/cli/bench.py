@@ -74,6 +74,50 @@ def rd(
 
 
 @bench.command()
+def features(
+    context: typer.Context,
+    data: Data = None,
+    json_file: JsonFile = None,
+    sources: Annotated[
+        str, typer.Option(metavar="NAMES", help="Models whose features are coded.")
+    ] = "squeezenet,mobilefacenet,minilm,latents",
+    layers: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these layers.")] = None,
+    count: Annotated[int, typer.Option(metavar="N", help="Inputs of each model.")] = 100,
+    tiers: Annotated[str, typer.Option(metavar="NAMES", help="Tiers of ours.")] = "fast",
+    speed: Annotated[bool, typer.Option("--speed", help="Time the transform instead.")] = False,
+    values: Annotated[int, typer.Option(metavar="N", help="Values, for --speed.")] = 4_000_000,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Alternating rounds, for --speed.")] = 7,
+    iterations: Annotated[int, typer.Option(metavar="N", help="Iterations of KMeans, for --speed.")] = 300,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the values, for --speed.")] = 0,
+    kmeans: Annotated[bool, typer.Option("--kmeans/--no-kmeans", help="Whether --speed times KMeans.")] = True,
+) -> None:
+    """Feature coding: rate against the task, beside what people use today; or the transform's speed."""
+    reporter: Reporter = context.obj
+    if speed:
+        from smalto.bench.feature_speed import FeatureSpeedSettings, bench_feature_speed
+
+        options = FeatureSpeedSettings(values, rounds, kmeans, iterations, seed)
+        result = bench_feature_speed(options, reporter.line)
+    else:
+        from smalto.bench.features import FeatureSettings, measure
+
+        if count < 1:
+            raise UsageError(f"--count {count}: must be 1 or more")
+        settings = FeatureSettings(
+            data=find_data(data, "."),
+            sources=tuple(sources.split(",")),
+            layers=() if layers is None else tuple(layers.split(",")),
+            count=count,
+            tiers=tuple(tiers.split(",")),
+        )
+        with reporter.counter("features") as tell:
+            result = measure(settings, tell)
+    shown = [f"### {table.name}\n\n{table.note}\n\n{table.to_markdown()}" for table in result.tables]
+    typer.echo("\n\n".join([result.heading(), *shown]))
+    _save_json(result, json_file)
+
+
+@bench.command()
 def coder(
     context: typer.Context,
     json_file: JsonFile = None,
