@@ -17,6 +17,7 @@ from smalto.heads import HEADS
 from smalto.heads.image import Decoder
 from smalto.heads.super_resolve import SuperResolver
 from smalto.testing import ConformanceError, check_codec, check_encoder, check_head
+from tests.tiny_elic import tiny_elic, tiny_elic_trained
 from tests.tiny_models import (
     CHANNELS,
     NARROW_HIFIC_DECODER,
@@ -37,11 +38,13 @@ NARROW_ENCODERS: dict[str, Callable[[], nn.Module]] = {
     "lite": lambda: seeded(Encoder, TINY_ENCODER),
 }
 NARROW_CODECS: dict[str, Callable[[], nn.Module]] = {
+    "elic": tiny_elic_trained,
     "factorized": lambda: seeded(FactorizedCodec, FactorizedConfig(latent_channels=6)),
     "hyperprior": tiny_trained,
     "hific": tiny_hific_trained,
 }
 CODING_FORMS = {
+    "elic": tiny_elic,
     "factorized": lambda: freeze_factorized(FactorizedCodec(FactorizedConfig(latent_channels=6))),
     "hyperprior": tiny_codec,
     "hific": tiny_hific_codec,
@@ -155,6 +158,7 @@ def test_what_is_no_codec_is_refused() -> None:
 class _FaultyCodec(nn.Module):
     def __init__(self, fault: str) -> None:
         super().__init__()
+        self.has_context = fault == "context"
         self.inner = freeze(tiny_trained())
         self.config = self.inner.config
         self.fault = fault
@@ -174,12 +178,18 @@ class _FaultyCodec(nn.Module):
             except Exception as error:
                 raise IndexError("out of range") from error
         y = self.inner.decode(code, height, width, tile_cells)
-        return y * (1 + len(code.main)) if self.fault == "tiles" else y
+        return y * (1 + len(code.main)) if self.fault in ("tiles", "context") else y
 
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("backwards", "must rise"), ("tiles", "cutting into tiles"), ("any level", "level"), ("crash", "IndexError")],
+    [
+        ("backwards", "must rise"),
+        ("tiles", "cutting into tiles"),
+        ("context", "in tiles it errs"),
+        ("any level", "level"),
+        ("crash", "IndexError"),
+    ],
 )
 def test_faulty_codecs_are_found(fault: str, message: str) -> None:
     with pytest.raises(ConformanceError, match=message):

@@ -10,6 +10,7 @@
     ├── MissingExtra                 an optional dependency is needed; names the command that installs it
     ├── TrainingError                a training run cannot start, resume or go on
     ├── ProfileError                 exit code 3: a feature profile cannot be read or does not hold together
+    ├── FeatureFileError             exit code 3: a file of features is damaged or holds something else
     └── PacketError                  exit code 3: the bytes are not a healthy .smalto file
         ├── NotAPacket               magic does not match
         ├── UnsupportedVersion       a later format version, or an unknown critical section
@@ -55,6 +56,12 @@ class TrainingError(SmaltoError):
 
 class ProfileError(SmaltoError, ValueError):
     """A feature profile cannot be read, or what it holds is not a profile."""
+
+    exit_code = 3
+
+
+class FeatureFileError(SmaltoError, ValueError):
+    """A file of features is damaged, or holds something that is not features."""
 
     exit_code = 3
 

@@ -42,9 +42,13 @@ class TrainingCodec(Protocol):
 
 @runtime_checkable
 class CodingCodec(Protocol):
-    """The coding form of a codec."""
+    """The coding form of a codec.
+
+    ``has_context``: symbols are coded from others of their tile, so that tiles change what is rounded to what.
+    """
 
     config: Any
+    has_context: bool
 
     def encode(self, y: Tensor, q: int, tile_cells: int = 64, z: Tensor | None = None) -> Any:
         """y (1, M, h, w) -> an object with ``q``, ``hyper`` bytes and ``main``, a tuple of bytes, one a tile."""
@@ -257,10 +261,17 @@ def _check_round_trips(codec: CodingCodec) -> None:
     y = _normal(1, channels, 12, 20)
     cut, whole = codec.encode(y, 128, 8), codec.encode(y, 128, 64)
     _require(len(cut.main) == 6, f"codec: 12 x 20 cells in tiles of 8 are 6 chunks, found {len(cut.main)}")
-    _require(
-        _close(codec.decode(cut, 12, 20, 8), codec.decode(whole, 12, 20, 64)),
-        "codec: cutting into tiles changes the latent; context must cross tile edges or be nowhere",
-    )
+    in_tiles, at_once = codec.decode(cut, 12, 20, 8), codec.decode(whole, 12, 20, 64)
+    if codec.has_context:
+        errors = [float((back - y).square().mean()) for back in (in_tiles, at_once)]
+        _require(
+            abs(errors[0] - errors[1]) <= 0.1 * errors[1], f"codec: in tiles it errs by {errors[0]}, else {errors[1]}"
+        )
+    else:
+        _require(
+            _close(in_tiles, at_once),
+            "codec: cutting into tiles changes the latent; a codec with context says has_context",
+        )
     wild = _normal(1, channels, 4, 4)
     wild[0, 0, 0, :3] = torch.tensor([float("inf"), float("-inf"), float("nan")])
     back = codec.decode(codec.encode(wild, 128), 4, 4)

@@ -27,7 +27,15 @@ def _factorized() -> nn.Module:
     return FactorizedCodec()
 
 
+def _elic() -> nn.Module:
+    from smalto.codecs.elic import Elic
+    from smalto.codecs.elic_context import ELIC
+
+    return Elic(ELIC)
+
+
 CODECS: dict[str, Callable[[], nn.Module]] = {
+    "elic": _elic,
     "factorized": _factorized,
     "hyperprior": _hyperprior,
     "hific": _hific,

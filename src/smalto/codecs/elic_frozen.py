@@ -103,6 +103,7 @@ class FrozenElic(nn.Module):
     z_level: Tensor
 
     number = CodecNumber.ELIC
+    has_context = True
 
     def __init__(self, config: ElicConfig, z_tables: CdfTables, y_tables: CdfTables) -> None:
         super().__init__()

@@ -99,6 +99,7 @@ class FrozenFactorized(nn.Module):
     """
 
     number = CodecNumber.FACTORIZED
+    has_context = False
 
     def __init__(self, config: FactorizedConfig, tables: CdfTables) -> None:
         super().__init__()

@@ -164,6 +164,7 @@ class FrozenHyperprior(nn.Module):
     z_level: Tensor
 
     number = CodecNumber.HYPERPRIOR
+    has_context = False
 
     def __init__(
         self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, networks: CodingNetworks | None = None

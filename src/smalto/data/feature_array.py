@@ -9,18 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from smalto.errors import SmaltoError, UsageError
+from smalto.errors import FeatureFileError, UsageError
 
 BFLOAT16 = "bfloat16"
 DTYPE_BYTES = {"float16": 2, BFLOAT16: 2, "float32": 4, "float64": 8}
 GROUP_BYTES = 16 << 20
 MAX_AXES = 32
-
-
-class FeatureFileError(SmaltoError, ValueError):
-    """A file of features is damaged, or holds something that is not features."""
-
-    exit_code = 3
 
 
 def storage_dtype(dtype_name: str) -> np.dtype[Any]:

@@ -38,7 +38,7 @@ class GDN(nn.Module):
 
 
 def gdn_analysis(filters: int, latent_channels: int, channels_in: int = 3) -> nn.Sequential:
-    """Picture (B, channels_in, H, W) in [0, 1] -> y (B, M, H / 16, W / 16): four 5x5 convolutions of stride 2, GDN between."""
+    """Picture (B, channels_in, H, W) in [0, 1] -> y (B, M, H / 16, W / 16): four 5x5 layers, stride 2, GDN between."""
     widths = (channels_in, filters, filters, filters, latent_channels)
     layers: list[nn.Module] = []
     for k in range(4):
@@ -49,7 +49,7 @@ def gdn_analysis(filters: int, latent_channels: int, channels_in: int = 3) -> nn
 
 
 def gdn_synthesis(filters: int, latent_channels: int, channels_out: int = 3) -> nn.Sequential:
-    """y (B, M, h, w) -> picture (B, channels_out, 16 h, 16 w): four transposed 5x5 convolutions, inverse GDN between."""
+    """y (B, M, h, w) -> picture (B, channels_out, 16 h, 16 w): four transposed 5x5 layers, inverse GDN between."""
     widths = (latent_channels, filters, filters, filters, channels_out)
     layers: list[nn.Module] = []
     for k in range(4):
