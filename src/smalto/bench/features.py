@@ -21,8 +21,8 @@ from smalto.errors import UsageError
 from smalto.systems.feature_codec import FeatureCodec
 
 NUM_FIT = 10
-ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.35)
-STEPS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.4)
+ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.14, 0.2, 0.27, 0.35, 0.45)
+STEPS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.4, 1.8, 2.2, 2.8)
 BITS = (8, 6, 5, 4, 3)
 TOLERANCE = 0.005
 Progress = Callable[[int, int, str], None]

@@ -35,7 +35,9 @@ def super_resolution(
         objective=lambda: UpscaleObjective(system, ssim_weight),
         crops=CropConfig(size_px=crop_px, seed=seed, is_rotated=True),
         batch_size=batch_size,
-        optimisation=Optimisation(learning_rate=learning_rate, slow_names=(".linear.",)),
+        optimisation=Optimisation(
+            learning_rate=learning_rate, method="soap", betas=(0.95, 0.95), slow_names=(".linear.",)
+        ),
         publish=publish_upscale,
         settings={"system": system, "learning_rate": learning_rate, "batch_size": batch_size, "crop_px": crop_px},
     )
