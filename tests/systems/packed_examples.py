@@ -30,9 +30,9 @@ def fitted() -> FeatureCodec:
     return FeatureCodec.fit(list(maps(10)), max_error=BOUND)
 
 
-def packed(arrays: dict[str, np.ndarray], slice_samples: int = 7) -> bytes:
-    """A set whose slices hold so many maps."""
-    codec, size = fitted(), slice_samples * VALUES
+def packed(arrays: dict[str, np.ndarray], slice_samples: int = 7, codec: FeatureCodec | None = None) -> bytes:
+    """A set whose slices hold as many values as so many maps."""
+    codec, size = codec or fitted(), slice_samples * VALUES
     info = codec.info(embed=True)
     info = type(info)(info.codec, info.profile_digest, info.quality, {**info.metadata, "slice": size}, info.profile)
     with ArraySetWriter(info) as writer:

@@ -103,31 +103,6 @@ def test_named_arrays(named: bytes) -> None:
         features.rows(0, 2)
 
 
-def test_many_small_arrays() -> None:
-    arrays = {f"picture {number}": maps(1, number)[0] for number in range(17)}
-    blob = packed(arrays)
-    features = PackedFeatures(blob, num_cached=1)
-    assert len(features) == 17
-    assert features.blocks == (range(7), range(7, 14), range(14, 17))
-    whole = decoded(blob)
-    for number in (16, 3, 0, 9, 10):
-        assert np.array_equal(features[number], whole[f"picture {number}"])
-    assert np.array_equal(features.rows(5, 9), np.stack(list(whole.values())[5:9]))
-    assert np.array_equal(features["picture 8"], whole["picture 8"])
-
-
-def test_rows_longer_than_a_slice_and_samples_cut_into_pieces() -> None:
-    whole = maps(12, 5).reshape(2, 6, *SAMPLE)
-    features = PackedFeatures(packed({"": whole}, slice_samples=4))
-    assert features.blocks == (range(1), range(1, 2))
-    assert np.abs(np.stack(list(features)).astype(float) - whole).max() <= BOUND
-    tall = maps(40, 6).transpose(1, 0, 2, 3).reshape(8, 360, 9)
-    for array in (tall, np.stack([tall, tall])):
-        blob = packed({"": np.ascontiguousarray(array)}, slice_samples=4)
-        features = PackedFeatures(blob)
-        assert np.array_equal(np.stack(list(features)), decoded(blob)["0"])
-
-
 def test_blocks_are_kept(rows: bytes, calls: list[object]) -> None:
     features = PackedFeatures(rows, num_cached=2)
     for number in (0, 6, 3, 8, 2, 13):

@@ -17,6 +17,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,11 +26,12 @@ import numpy as np
 from smalto.bits.array_set_parts import ArrayEntry
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.byte_source import Openable
-from smalto.data.feature_array import BFLOAT16, storage_dtype
+from smalto.data.feature_array import BFLOAT16
 from smalto.errors import UsageError
 from smalto.systems.feature_codec import FeatureCodec
 from smalto.systems.feature_profile import FeatureProfile
-from smalto.systems.feature_sets import SetCoder, SlicePlan
+from smalto.systems.feature_sets import SetCoder
+from smalto.systems.packed_blocks import Block, GroupBlocks, RowBlocks, blocks_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,10 +48,9 @@ class _Opened:
     process: int
     reader: ArraySetReader
     coder: SetCoder
-    entry: ArrayEntry | None
-    plan: SlicePlan | None
+    blocks: RowBlocks | GroupBlocks
     close: Callable[[], object]
-    blocks: OrderedDict[int, list[np.ndarray]] = field(default_factory=OrderedDict)
+    kept: OrderedDict[int, Block] = field(default_factory=OrderedDict)
 
 
 class PackedFeatures(Sequence[np.ndarray]):
@@ -103,21 +104,10 @@ class PackedFeatures(Sequence[np.ndarray]):
     @property
     def blocks(self) -> tuple[range, ...]:
         """Samples that are decoded together, in order."""
-        opened = self._opened()
-        if opened.entry is None:
-            counts = [len(opened.reader.group_entries(group)) for group in range(opened.reader.num_groups)]
-            ends = np.cumsum(counts).tolist()
-            return tuple(range(end - count, end) for count, end in zip(counts, ends, strict=True))
-        num, plan = opened.entry.shape[0], opened.plan
-        if plan is None:
-            return (range(num),)
-        per_row = plan.num_positions // num
-        starts = sorted({-(-first // per_row) for first in range(0, plan.num_positions, plan.step)} - {num})
-        return tuple(range(start, stop) for start, stop in zip(starts, [*starts[1:], num], strict=True))
+        return self._opened().blocks.ranges()
 
     def __len__(self) -> int:
-        opened = self._opened()
-        return opened.reader.num_entries if opened.entry is None else opened.entry.shape[0]
+        return self._opened().blocks.num_samples
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -149,7 +139,7 @@ class PackedFeatures(Sequence[np.ndarray]):
         return _shown(np.array(opened.coder.array(opened.reader, entry)), entry.dtype)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """Samples start .. stop - 1 as one array; nothing is kept.
+        """Samples start .. stop - 1 as one array.
 
         Returns:
             (stop - start, *sample).
@@ -160,11 +150,9 @@ class PackedFeatures(Sequence[np.ndarray]):
         opened = self._opened()
         if not 0 <= start <= stop <= len(self):
             raise UsageError(f"{opened.reader.name}: rows {start}..{stop} of {len(self)}; choose others")
-        if opened.entry is not None:
-            entry = opened.entry
-            if start == stop:
-                return _shown(np.empty((0, *entry.shape[1:]), storage_dtype(entry.dtype)), entry.dtype)
-            return _shown(np.array(opened.coder.feature(opened.reader, entry).rows(start, stop)), entry.dtype)
+        blocks = opened.blocks
+        if isinstance(blocks, RowBlocks):
+            return _shown(blocks.rows(start, stop, partial(self._block, opened)), blocks.entry.dtype)
         entries = opened.reader.entries[start:stop]
         if len({(entry.shape, entry.dtype) for entry in entries}) != 1:
             raise UsageError(f"{opened.reader.name}: samples {start}..{stop} are of no one shape; take them one by one")
@@ -177,47 +165,26 @@ class PackedFeatures(Sequence[np.ndarray]):
         for number in wanted:
             if not 0 <= number < num:
                 raise NoSuchSample(f"{opened.reader.name}: no sample {number}; there are {num}")
-        found = {number: self._sample(opened, number) for number in sorted(set(wanted))}
+        block = partial(self._block, opened)
+        found = {number: opened.blocks.sample(number, block) for number in sorted(set(wanted))}
         first = {number: place for place, number in reversed(list(enumerate(wanted)))}
-        return [
-            found[number] if first[number] == place else found[number].copy() for place, number in enumerate(wanted)
-        ]
+        own = [found[number] if first[number] == place else found[number].copy() for place, number in enumerate(wanted)]
+        return [_shown(sample, self._dtype_name(opened, number)) for sample, number in zip(own, wanted, strict=True)]
 
-    def _sample(self, opened: _Opened, number: int) -> np.ndarray:
-        """One sample, an array of its own."""
-        if opened.entry is None:
-            entry = opened.reader.entries[number]
-            return _shown(np.array(self._block(opened, entry.group)[entry.position]), entry.dtype)
-        entry, plan = opened.entry, opened.plan
-        if plan is None:
-            return _shown(np.array(self._block(opened, 0)[0][number]), entry.dtype)
-        per_row = plan.num_positions // entry.shape[0]
-        first, last = number * per_row, (number + 1) * per_row
-        pieces = []
-        for run in range(first // plan.step, -(-last // plan.step)):
-            (values,) = self._block(opened, run)
-            start = run * plan.step
-            pieces.append(values[max(first - start, 0) : last - start])
-        return _shown(np.concatenate(pieces).reshape(entry.shape[1:]), entry.dtype)
-
-    def _block(self, opened: _Opened, number: int) -> list[np.ndarray]:
-        """A decoded block, kept until ``num_cached`` others were asked for."""
+    def _dtype_name(self, opened: _Opened, number: int) -> str:
         blocks = opened.blocks
-        if number in blocks:
-            blocks.move_to_end(number)
-            return blocks[number]
-        while len(blocks) >= self._num_cached:
-            blocks.popitem(last=False)
-        reader, coder, entry, plan = opened.reader, opened.coder, opened.entry, opened.plan
-        if entry is None:
-            held = [coder.array(reader, member) for member in reader.group_entries(number)]
-        elif plan is None:
-            held = [coder.array(reader, entry)]
-        else:
-            start = number * plan.step
-            held = [coder.positions(reader, entry, start, min(start + plan.step, plan.num_positions))]
-        blocks[number] = held
-        return held
+        return blocks.entry.dtype if isinstance(blocks, RowBlocks) else opened.reader.entries[number].dtype
+
+    def _block(self, opened: _Opened, number: int) -> Block:
+        """A decoded block, kept until ``num_cached`` others were asked for."""
+        kept = opened.kept
+        if number in kept:
+            kept.move_to_end(number)
+            return kept[number]
+        while len(kept) >= self._num_cached:
+            kept.popitem(last=False)
+        kept[number] = block = opened.blocks.decode(number)
+        return block
 
     # -- the open file ----------------------------------------------------------------------------------------------
 
@@ -229,9 +196,8 @@ class PackedFeatures(Sequence[np.ndarray]):
             reader = ArraySetReader.open(self._source)
             close = weakref.finalize(self, reader.close)
             coder = FeatureCodec.of_set(reader, self._profile).coder(reader)
-            entry = _chosen(reader, self._array)
-            plan = None if entry is None else _plan(coder, entry)
-            self._held = _Opened(os.getpid(), reader, coder, entry, plan, close)
+            blocks = blocks_of(reader, coder, _chosen(reader, self._array))
+            self._held = _Opened(os.getpid(), reader, coder, blocks, close)
         return self._held
 
     def close(self) -> None:
@@ -275,14 +241,6 @@ def _entry(reader: ArraySetReader, name: str | int) -> ArrayEntry:
     if found is None:
         raise UsageError(f"{reader.name}: has no array {name!r}; see its names")
     return found
-
-
-def _plan(coder: SetCoder, entry: ArrayEntry) -> SlicePlan | None:
-    """How the array is cut; None when it is decoded whole."""
-    if entry.num_values <= coder.slice_values:
-        return None
-    plan = SlicePlan.of(entry.shape, coder.slice_values, coder.tier.sample_axes(entry.shape))
-    return plan if plan.num_axes else None
 
 
 def _shown(array: np.ndarray, dtype_name: str) -> np.ndarray:
