@@ -149,6 +149,27 @@ def test_any_bit_patterns(token_codec: FastFeatures, patterns: np.ndarray) -> No
     assert np.isfinite(back[~special]).all()
 
 
+def test_levels_keep_the_mean_of_each_sample(token_codec: FastFeatures) -> None:
+    """What all tokens of a sample share survives a step that rounds every single token to zero."""
+    coarse = FastFeatures.fit(tokens(8), error=0.8)
+    assert coarse.levels is not None
+    rng = np.random.default_rng(3)
+    new = [value + rng.standard_normal(48).astype(np.float32) for value in tokens(4, seed=5)]
+    back = coarse.decode(coarse.encode(new), 4, (40, 48), "float32")
+    for one, other in zip(new, back, strict=True):
+        assert np.abs((one - other).mean(0)).max() < coarse.transform.step / 4
+    assert token_codec.encode(new)[1] != b""
+    assert token_codec.encode([value[:5] for value in new])[1] == b""
+
+
+def test_levels_where_the_profile_has_none(map_codec: FastFeatures) -> None:
+    assert map_codec.levels is None
+    parts = map_codec.encode(maps(2))
+    assert parts[:2] == [b"", b""]
+    with pytest.raises(PacketError, match="levels"):
+        map_codec.decode([b"", b"\x01\x02\x03", *parts[2:]], 2, (8, 12, 12), "float16")
+
+
 def test_far_outliers_do_not_disturb_their_neighbours(token_codec: FastFeatures) -> None:
     values = tokens(1, seed=3)[0]
     marred = values.copy()
@@ -201,7 +222,7 @@ def test_damaged_parts(map_codec: FastFeatures, data: st.DataObject) -> None:
     values = maps(3, seed=6)
     values[1][2, 3, 4] = np.nan
     parts = map_codec.encode(values)
-    which = data.draw(st.integers(0, len(parts) - 1))
+    which = data.draw(st.sampled_from([number for number, part in enumerate(parts) if part]))
     part = bytearray(parts[which])
     part[data.draw(st.integers(0, len(part) - 1))] ^= data.draw(st.integers(1, 255))
     parts[which] = bytes(part[: data.draw(st.integers(0, len(part)))])
@@ -234,6 +255,8 @@ def test_misuse(map_codec: FastFeatures) -> None:
         map_codec.decode([b""], 1, (8, 12, 12), "int8")
     with pytest.raises(UsageError):
         map_codec.decode([b""], 1 << 40, (8, 12, 12), "float16")
+    with pytest.raises(UsageError):
+        map_codec.decode([b""], 1, (8, 12, 12), "no such dtype")
 
 
 @pytest.mark.parametrize("goal", [{"rate": 1.0, "error": 0.1}, {"rate": -1.0}, {"max_error": math.inf}, {"step": 0.0}])
@@ -268,6 +291,8 @@ def profile_arrays() -> list[tuple[str, np.ndarray | None]]:
         ("transform.shift", np.full(3, 9, np.float32)),
         ("contexts.bias", np.zeros(47, np.uint16)),
         ("contexts.tables.size", np.zeros(3, np.int32)),
+        ("levels.bias", np.zeros(47, np.uint16)),
+        ("levels.cap", None),
     ]
 
 

@@ -3,7 +3,8 @@
 ::
 
     arrays ─► field (S, H, W, C) ─► FeatureTransform ─► symbols ─► FeatureContexts + rANS ─► one part a chunk
-                     └─► values no symbol stands for (NaN, infinities, far outliers, misses of max_error) ─► first part
+                     ├─► values no symbol stands for (NaN, infinities, far outliers, misses of max_error) ─► part 0
+                     └─► levels: the mean error of every sample ─► rANS ─► part 1
 
 A group of arrays of one shape is coded together. Its chunks hold at most 2^20 values, or one position where that has
 more; no context crosses a chunk's edge, so chunks can be coded side by side. Decoded symbols are exact on every
@@ -19,9 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalto.codecs.feature_contexts import FeatureContexts
-from smalto.codecs.feature_fit import Goal, fit_tier
+from smalto.codecs.feature_fit import LEVEL_POSITIONS, Goal, fit_levels, fit_tier
 from smalto.codecs.feature_transform import FeatureTransform
 from smalto.codecs.feature_values import (
+    DTYPES,
     bits_of,
     dtype_name_of,
     narrowed,
@@ -52,6 +54,7 @@ class FastFeatures:
         layout: a name from ``smalto.codecs.pack.LAYOUTS``.
         transform: mean, rotation and quantiser.
         contexts: the context model and its tables.
+        levels: the model of each sample's levels, a field of one position a sample; None sends none.
         max_error: the bound on every value's error, 0 for none.
 
     Example:
@@ -66,12 +69,14 @@ class FastFeatures:
     layout: str
     transform: FeatureTransform
     contexts: FeatureContexts
+    levels: FeatureContexts | None = None
     max_error: float = 0.0
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise UsageError(f"features: no layout is called {self.layout!r}; choose one of {', '.join(LAYOUTS)}")
-        if self.transform.num_channels != self.contexts.num_channels:
+        models = [model for model in (self.contexts, self.levels) if model is not None]
+        if any(model.num_channels != self.transform.num_channels for model in models):
             raise UsageError("features: transform and contexts differ in channels; the profile is damaged")
         if not 0 <= self.max_error < math.inf:
             raise UsageError(f"features: max_error {self.max_error} is not a bound; the profile is damaged")
@@ -113,8 +118,10 @@ class FastFeatures:
         if len(given) > 1:
             raise UsageError(f"features: {' and '.join(given)} at once; give one goal")
         goal = next(Goal(kind, float(value)) for kind, value in given.items())  # pyright: ignore[reportArgumentType]
-        best = fit_tier(_sample_fields(samples, layout), goal)
-        return cls(layout, best.transform, best.contexts, max_error or 0.0)
+        fields = _sample_fields(samples, layout)
+        best = fit_tier(fields, goal)
+        levels = None if max_error else fit_levels(best.transform, fields)
+        return cls(layout, best.transform, best.contexts, levels, max_error or 0.0)
 
     def encode(self, group: Sequence[np.ndarray], dtype_name: str | None = None) -> list[bytes]:
         """Code arrays of one shape and dtype.
@@ -124,7 +131,7 @@ class FastFeatures:
             dtype_name: "bfloat16" says that uint16 arrays hold bfloat16 patterns.
 
         Returns:
-            The part of exactly kept values, empty when there are none, then one part a chunk.
+            The part of exactly kept values and the part of levels, each empty when there are none, then one a chunk.
 
         Raises:
             UsageError: shapes or dtypes that differ, or do not fit the profile.
@@ -139,9 +146,11 @@ class FastFeatures:
         stack = np.stack([bits_of(array, name) for array in group]) if len(group) > 1 else bits_of(group[0], name)[None]
         stack = stack.view(stack.dtype if name == "bfloat16" else name)
         field = to_field(stack, self.layout)
-        strange = _Strange(shape)
-        chunks = [self._encode_chunk(field, box, name, strange) for box in chunk_boxes(shape, CHUNK_VALUES)]
-        return [self._exceptions(stack, strange, name), *chunks]
+        notes = _Notes(shape)
+        chunks = [self._encode_chunk(field, box, name, notes) for box in chunk_boxes(shape, CHUNK_VALUES)]
+        levels = np.concatenate([*notes.levels, np.empty((0, self.num_channels), np.int32)])
+        level_part = b"" if self.levels is None else self.levels.encode(levels[:, None, None, :])
+        return [self._exceptions(stack, notes, name), level_part, *chunks]
 
     def decode(self, parts: Parts, num: int, shape: Sequence[int], dtype_name: str) -> list[np.ndarray]:
         """The arrays of a group.
@@ -156,17 +165,21 @@ class FastFeatures:
             DamagedPacket, DecodeMismatch: the parts are not those of such a group under this profile.
             UsageError: a shape that does not fit the profile, an unknown dtype.
         """
-        dtype = np.dtype("uint16" if dtype_name == "bfloat16" else dtype_name_of(np.empty(0, dtype_name)))
+        if dtype_name not in DTYPES:
+            raise UsageError(f"features: no dtype is called {dtype_name!r}; name one of {', '.join(DTYPES)}")
+        dtype = np.dtype("uint16" if dtype_name == "bfloat16" else dtype_name)
         target = self._field_shape(shape, num)
         boxes = list(chunk_boxes(target, CHUNK_VALUES))
-        if len(parts) != 1 + len(boxes):
-            raise DamagedPacket(f"features: {len(parts)} parts where {1 + len(boxes)} belong; the file is damaged")
+        if len(parts) != 2 + len(boxes):
+            raise DamagedPacket(f"features: {len(parts)} parts where {2 + len(boxes)} belong; the file is damaged")
         stack = np.empty((num, *shape), dtype)
         positions, patterns = unpack_exceptions(parts[0], stack.size, dtype_name)
         direct = to_field(stack, self.layout)
         field = direct if np.shares_memory(direct, stack) else np.empty(target, dtype)
-        for part, box in zip(parts[1:], boxes, strict=True):
-            self._decode_chunk(part, field[box], dtype_name)
+        kind = np.float64 if dtype_name == "float64" else np.float32
+        origins = self._origins(parts[1], [field[box].shape for box in boxes], kind)
+        for part, box, origin in zip(parts[2:], boxes, origins, strict=True):
+            self._decode_chunk(part, field[box], dtype_name, origin)
         if field is not direct:
             stack = from_field(field, shape, self.layout, num)
         bits_of(stack, dtype_name).reshape(-1)[positions] = patterns
@@ -176,6 +189,8 @@ class FastFeatures:
         """The profile as little-endian arrays, for storage."""
         arrays = {f"transform.{name}": array for name, array in self.transform.to_arrays().items()}
         arrays |= {f"contexts.{name}": array for name, array in self.contexts.to_arrays().items()}
+        if self.levels is not None:
+            arrays |= {f"levels.{name}": array for name, array in self.levels.to_arrays().items()}
         head = {"format": np.array([PROFILE_VERSION, LAYOUTS.index(self.layout)], "<i4")}
         return {**head, "max_error": np.array([self.max_error], "<f8"), **arrays}
 
@@ -188,13 +203,15 @@ class FastFeatures:
         version, layout = head.tolist()
         if version != PROFILE_VERSION or not 0 <= layout < len(LAYOUTS) or bound.dtype != np.float64:
             raise UsageError(f"features: a profile of version {version} or of an unknown layout; update smalto")
-        parts: dict[str, dict[str, np.ndarray]] = {"transform": {}, "contexts": {}}
+        parts: dict[str, dict[str, np.ndarray]] = {"transform": {}, "contexts": {}, "levels": {}}
         for name, array in arrays.items():
             room, _, rest = name.partition(".")
             if room in parts:
                 parts[room][rest] = array
         transform = FeatureTransform.from_arrays(parts["transform"])
-        return cls(LAYOUTS[layout], transform, FeatureContexts.from_arrays(parts["contexts"]), float(bound[0]))
+        levels = FeatureContexts.from_arrays(parts["levels"]) if parts["levels"] else None
+        contexts = FeatureContexts.from_arrays(parts["contexts"])
+        return cls(LAYOUTS[layout], transform, contexts, levels, float(bound[0]))
 
     def _field_shape(self, shape: Sequence[int], num: int) -> FieldShape:
         shape = checked_shape(shape, self.layout)
@@ -208,29 +225,54 @@ class FastFeatures:
             raise UsageError(f"features: a group of {num} arrays of {shape} is empty or passes 2^31 values")
         return target
 
-    def _encode_chunk(self, field: np.ndarray, box: Box, name: str, strange: _Strange) -> bytes:
-        """Code one chunk, and note the values that no symbol stands for."""
+    def _encode_chunk(self, field: np.ndarray, box: Box, name: str, notes: _Notes) -> bytes:
+        """Code one chunk, and note its levels and the values that no symbol stands for."""
         part = field[box]
         symbols = np.empty(part.shape, np.int32)
+        sums = np.zeros((part.shape[0], self.num_channels))
+        origin = self.transform.origins(np.zeros((1, self.num_channels), np.int32), np.float64)
         for inner in chunk_boxes(part.shape, BLOCK_VALUES):
             block = self._wide(part[inner], name)
-            rows = np.array(block.reshape(-1, self.num_channels))
+            kept = block.copy() if self.max_error or np.shares_memory(block, part) else None
+            rows = (block if kept is None else kept).reshape(-1, self.num_channels)
             if self.transform.coefficients(rows):
                 beyond = ~(np.abs(rows) <= self.transform.limit)
                 rows[beyond] = 0
                 self.transform.rotate(rows)
-                strange.mark(box, inner, beyond)
-            levels = symbols[inner]
-            flat = np.empty(rows.shape, np.int32)
-            self.transform.quantised(rows, flat)
-            levels[...] = flat.reshape(levels.shape)
+                notes.mark(box, inner, beyond)
+            levels = symbols[inner].reshape(rows.shape)  # a view: boxes are contiguous
+            self.transform.quantised(rows, levels)
+            if self._has_levels(part.shape):
+                by_sample = (block.shape[0], -1, self.num_channels)
+                sums[inner[0]] += self.transform.errors(rows.reshape(by_sample), levels.reshape(by_sample))
             if self.max_error:
-                self.transform.restored(flat, rows)
+                self.transform.restored(levels, rows)
+                rows += origin.astype(rows.dtype)
                 back = widened(narrowed(rows, name), name).reshape(block.shape)
                 with np.errstate(invalid="ignore", over="ignore"):
                     missed = ~(np.abs(back.astype(np.float64) - block) <= self.max_error)
-                strange.mark(box, inner, missed)
+                notes.mark(box, inner, missed)
+        if self._has_levels(part.shape):
+            notes.levels.append(self.transform.levels(sums, part.shape[1] * part.shape[2]))
         return self.contexts.encode(symbols)
+
+    def _has_levels(self, shape: Sequence[int]) -> bool:
+        """Whether levels are sent for the samples of a chunk (S, H, W, C)."""
+        return self.levels is not None and shape[1] * shape[2] >= LEVEL_POSITIONS
+
+    def _origins(self, part: bytes | bytearray | memoryview, shapes: list[FieldShape], kind: type) -> list[np.ndarray]:
+        """What is added to the samples of every chunk, (S, C) each."""
+        counts = [shape[0] if self._has_levels(shape) else 0 for shape in shapes]
+        if self.levels is None:
+            if memoryview(part).nbytes:
+                raise DamagedPacket("features: levels where the profile has none; the file is damaged")
+            levels = np.empty((0, self.num_channels), np.int32)
+        else:
+            levels = self.levels.decode(part, (sum(counts), 1, 1, self.num_channels)).reshape(-1, self.num_channels)
+        own = np.split(levels, np.cumsum(counts)[:-1]) if counts else []
+        nothing = [np.zeros((shape[0], self.num_channels), np.int32) for shape in shapes]
+        chosen = [some if len(some) else zero for some, zero in zip(own, nothing, strict=True)]
+        return [self.transform.origins(levels, kind) for levels in chosen]
 
     def _wide(self, block: np.ndarray, name: str) -> np.ndarray:
         """A block's values as C-ordered float32 or float64; maps are widened in their own order first."""
@@ -238,35 +280,38 @@ class FastFeatures:
             return np.ascontiguousarray(widened(block.transpose(0, 3, 1, 2), name).transpose(0, 2, 3, 1))
         return widened(block, name)
 
-    def _decode_chunk(self, data: bytes | bytearray | memoryview, out: np.ndarray, name: str) -> None:
+    def _decode_chunk(
+        self, data: bytes | bytearray | memoryview, out: np.ndarray, name: str, origin: np.ndarray
+    ) -> None:
         """Fill one chunk of the field, its exact values still missing."""
         symbols = self.contexts.decode(data, out.shape)
-        kind = np.float64 if name == "float64" else np.float32
         for inner in chunk_boxes(out.shape, BLOCK_VALUES):
             levels = symbols[inner]
-            rows = np.empty((math.prod(levels.shape[:3]), self.num_channels), kind)
-            self.transform.restored(np.ascontiguousarray(levels).reshape(rows.shape), rows)
+            rows = np.empty((math.prod(levels.shape[:3]), self.num_channels), origin.dtype)
+            self.transform.restored(levels.reshape(rows.shape), rows)
             values = rows.reshape(levels.shape)
+            values += origin[inner[0], None, None, :]
             if self.layout == "maps":
                 turned = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
                 out[inner].transpose(0, 3, 1, 2)[...] = narrowed(turned, name)
             else:
                 out[inner] = narrowed(values, name)
 
-    def _exceptions(self, stack: np.ndarray, strange: _Strange, name: str) -> bytes:
-        if strange.mask is None:
+    def _exceptions(self, stack: np.ndarray, notes: _Notes, name: str) -> bytes:
+        if notes.mask is None:
             return b""
-        mask = from_field(strange.mask, stack.shape[1:], self.layout, stack.shape[0])
+        mask = from_field(notes.mask, stack.shape[1:], self.layout, stack.shape[0])
         positions = np.flatnonzero(mask)
         return pack_exceptions(positions, bits_of(stack, name).reshape(-1)[positions])
 
 
-class _Strange:
-    """Where the values are that must be kept exactly: a mask over the field, made when the first one shows up."""
+class _Notes:
+    """What the chunks of a group leave behind: levels, and where the values are that must be kept exactly."""
 
     def __init__(self, shape: FieldShape) -> None:
         self.shape = shape
-        self.mask: np.ndarray | None = None
+        self.mask: np.ndarray | None = None  # over the field, made when the first such value shows up
+        self.levels: list[np.ndarray] = []
 
     def mark(self, box: Box, inner: Box, where: np.ndarray) -> None:
         """Add the true places of a block to the mask."""

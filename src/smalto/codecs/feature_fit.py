@@ -18,12 +18,14 @@ from smalto.codecs.feature_contexts import FeatureContexts, fit_contexts
 from smalto.codecs.feature_transform import NUM_SHIFTS, FeatureTransform
 from smalto.errors import UsageError
 
-RANKS = (8, 16, 32, 48)
+RANKS = (8, 16, 32, 64)
 OFFSETS = (0.44, 0.38, 0.32)
 ROTATION_ROWS = 1 << 14
 TRIAL_VALUES = 1 << 19
 FIT_VALUES = 1 << 22
 SEARCH_ROUNDS = 14
+LEVEL_POSITIONS = 16
+"""Fewest positions of a sample for which levels are worth their bits."""
 
 Fields = list[np.ndarray]
 GoalKind = Literal["error", "rate", "step", "max_error"]
@@ -87,7 +89,11 @@ def fit_tier(fields: Fields, goal: Goal) -> Trial:
 
 
 def _best(mean: np.ndarray, step: float, fields: Fields, rotate: bool) -> Trial:
-    """The candidate of least cost: centred or not, rotated or not, then with a dead zone or not."""
+    """The candidate of least cost: centred or not, rotated or not, then, where centred, with a dead zone or not.
+
+    Sparse features keep plain rounding: a dead zone saves 3 % of the bits at one squared error and loses 10 % at one
+    divergence of a classifier's answers, because it takes from all the small values and gives to none.
+    """
     plain = plain_transform(mean, step)
     centred = trial(plain, fields)
     best = min(centred, trial(plain_transform(np.zeros_like(mean), step), fields), key=_cost)
@@ -100,7 +106,7 @@ def _best(mean: np.ndarray, step: float, fields: Fields, rotate: bool) -> Trial:
             break
         centred = rotated
     best = min(best, centred, key=_cost)
-    for offset in OFFSETS if rotate else ():
+    for offset in OFFSETS if rotate and best.transform.mean.any() else ():
         dead = trial(replace(best.transform, offset=offset), fields)
         if dead.cost >= best.cost:
             break
@@ -219,6 +225,24 @@ def quantised(transform: FeatureTransform, fields: Fields) -> tuple[FeatureTrans
     moved = square_sum[1:] - 2 * shift * gap_sum[1:] + number[1:] * np.square(shift)
     error = (square_sum[0] + moved.sum()) * transform.step**2 / number.sum()
     return replace(transform, shift=shift.astype(np.float32)), symbols, float(error)
+
+
+def fit_levels(transform: FeatureTransform, fields: Fields) -> FeatureContexts | None:
+    """The model of the levels of some fields, or None where no field has enough positions or is sparse."""
+    kept = []
+    for field in fields:
+        samples, height, width, channels = field.shape
+        if height * width < LEVEL_POSITIONS:
+            continue
+        for one in np.split(field, samples):
+            rows = one.reshape(1, -1, channels).copy()
+            transform.coefficients(rows[0])
+            symbols = np.empty(rows.shape, np.int32)
+            transform.quantised(rows[0], symbols[0])
+            kept.append(transform.levels(transform.errors(rows, symbols), height * width))
+    if not kept or not transform.mean.any():
+        return None
+    return fit_contexts([np.concatenate(kept)[:, None, None, :]])
 
 
 def trial(transform: FeatureTransform, fields: Fields) -> Trial:

@@ -3,12 +3,17 @@
 ::
 
     rows (P, C) ─ mean ─► Q^T ─► round with a dead zone ─► symbols ─► points ─► Q ─► + mean ─► rows
+                                  └─► mean error of a sample ─► levels ──► Q ──────────┘
 
 Math: y = Q^T (x - mean); q = sign(y) floor(|y| / step + offset); y_hat = sign(q) (|q| - shift_min(|q|, 3)) step. Q is
 the product of R Householder reflections whose first R columns are the leading principal axes of the samples; the other
 columns stay as close to the channels as that allows. It costs 2 R multiplications a value where a full rotation costs
 C. With the reflections' vectors V (C, R), Q = I - V T V^T and T^-1 = triu(V^T V, 1) + diag(V^T V) / 2 make Q orthogonal
 whatever V is, so V is stored in 8 bits.
+
+A coefficient whose spread is below the step is always rounded to zero, and with it the part that all positions of a
+sample share: what a network that averages over positions reads. So the mean error of every coefficient of a sample may
+be sent beside the symbols, in sixteenths of a step: its levels.
 
 Source: Schreiber and Van Loan, "A storage-efficient WY representation", 1989, for the compact form.
 """
@@ -26,7 +31,7 @@ from smalto.bits.compiled import compiled
 from smalto.errors import UsageError
 
 NUM_SHIFTS = 3
-BLOCK_VALUES = 1 << 16
+LEVELS_A_STEP = 16
 MAX_STEPS = float(1 << 24)
 """Values farther than this many steps from the mean are left to be stored exactly."""
 
@@ -133,13 +138,30 @@ class FeatureTransform:
         kind = rows.dtype.type
         quantise(rows.reshape(-1), kind(1 / self.step), kind(self.offset), symbols.reshape(-1))
 
+    def errors(self, rows: np.ndarray, symbols: NDArray[np.int32]) -> NDArray[np.float64]:
+        """(S, C) sums over positions of coefficients (S, P, C) minus the points of their symbols (S, P, C)."""
+        kind = rows.dtype.type
+        sums = np.zeros((rows.shape[0], rows.shape[2]), rows.dtype)
+        sum_errors(rows, symbols, kind(self.step), tuple(kind(value) for value in self.shift), sums)
+        return sums.astype(np.float64)
+
+    def levels(self, sums: NDArray[np.float64], count: int) -> NDArray[np.int32]:
+        """(S, C) symbols of the mean error over ``count`` positions, in sixteenths of a step."""
+        return np.rint(sums * (LEVELS_A_STEP / (self.step * max(count, 1)))).astype(np.int32)
+
+    def origins(self, levels: NDArray[np.int32], kind: type[np.floating]) -> np.ndarray:
+        """(S, C) what is added to the rows of each sample: the mean, and the mean error that its levels (S, C) say."""
+        rows = levels.astype(kind) * kind(self.step / LEVELS_A_STEP)
+        self._rotate(rows, back=True)
+        rows += self.mean
+        return rows
+
     def restored(self, symbols: NDArray[np.int32], rows: np.ndarray) -> None:
-        """Rows (P, C) of symbols (P, C)."""
+        """Rows (P, C) of symbols (P, C), still without their origin."""
         kind = rows.dtype.type
         shifts = tuple(kind(value) for value in self.shift)
         restore(symbols.reshape(-1), kind(self.step), shifts, rows.reshape(-1))
         self._rotate(rows, back=True)
-        rows += self.mean
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything as little-endian arrays."""
@@ -193,6 +215,23 @@ def quantise(values: np.ndarray, inverse: float, offset: float, symbols: np.ndar
         value = values[i] * inverse
         level = np.int32(abs(value) + offset)
         symbols[i] = level if value >= 0 else -level
+
+
+@compiled
+def sum_errors(rows: np.ndarray, symbols: np.ndarray, step: float, shifts: tuple[float, ...], sums: np.ndarray) -> None:
+    """Add y - y_hat over the positions of each sample: rows and symbols (S, P, C), sums (S, C)."""
+    first, second, third = shifts
+    samples, positions, channels = rows.shape
+    for s in range(samples):
+        for p in range(positions):
+            for c in range(channels):
+                symbol = symbols[s, p, c]
+                shift = third
+                shift = second if abs(symbol) == 2 else shift
+                shift = first if abs(symbol) == 1 else shift
+                shift = -shift if symbol < 0 else shift
+                point = (rows.dtype.type(symbol) - shift) * step
+                sums[s, c] += rows[s, p, c] - (point if symbol != 0 else rows.dtype.type(0))
 
 
 @compiled

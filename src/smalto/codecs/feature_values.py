@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from smalto.bits.compiled import compiled
 from smalto.errors import DamagedPacket, UsageError
 
 DTYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}
@@ -45,6 +46,10 @@ def widened(array: np.ndarray, name: str) -> np.ndarray:
         patterns = bits_of(array, name).astype(np.uint32)
         patterns <<= np.uint32(16)
         return patterns.view(np.float32)
+    if name == "float16":
+        values = np.empty(array.shape, np.float32)
+        widen_halves(bits_of(array, name).reshape(-1), values.reshape(-1).view(np.uint32), values.reshape(-1))
+        return values
     return np.ascontiguousarray(array, np.float64 if name == "float64" else np.float32)
 
 
@@ -57,6 +62,11 @@ def narrowed(values: np.ndarray, name: str) -> np.ndarray:
         return values.astype(np.float64, copy=False)
     if name == "float32" and values.dtype == np.float32:
         return values
+    if name == "float16" and values.dtype == np.float32:
+        halves = np.empty(values.shape, np.uint16)
+        flat = np.ascontiguousarray(values).reshape(-1)
+        narrow_halves(flat, flat.view(np.uint32), halves.reshape(-1))
+        return halves.view(np.float16)
     largest = _LARGEST[name]
     if values.size and (values.max() > largest or values.min() < -largest):
         np.clip(values, -largest, largest, out=values)
@@ -65,6 +75,40 @@ def narrowed(values: np.ndarray, name: str) -> np.ndarray:
     patterns = values.astype(np.float32, copy=False).view(np.uint32)
     patterns = patterns + (np.uint32(0x7FFF) + ((patterns >> np.uint32(16)) & np.uint32(1)))
     return (patterns >> np.uint32(16)).astype(np.uint16)
+
+
+@compiled
+def widen_halves(patterns: np.ndarray, words: np.ndarray, values: np.ndarray) -> None:
+    """float16 patterns to float32 values; ``words`` is the memory of ``values`` as uint32. NaN becomes infinity.
+
+    Math: exponent and fraction, moved to their places in a float32, stand for the value times 2^-112.
+    """
+    scale = np.float32(2.0**112)
+    for start in range(0, len(patterns), 1024):
+        stop = min(start + 1024, len(patterns))
+        for i in range(np.uint64(start), np.uint64(stop)):
+            words[i] = ((patterns[i] & 0x7FFF) << 13) | ((patterns[i] & 0x8000) << 16)
+        for i in range(np.uint64(start), np.uint64(stop)):
+            value = values[i] * scale
+            values[i] = value if abs(value) < np.float32(65536) else value * np.float32(np.inf)
+
+
+@compiled
+def narrow_halves(values: np.ndarray, words: np.ndarray, patterns: np.ndarray) -> None:
+    """float32 values, no NaN, to float16 patterns, to nearest even, at most the largest finite value.
+
+    ``words`` is the memory of ``values`` as uint32. Below 2^-14 the patterns count steps of 2^-24.
+    """
+    for i in range(np.uint64(len(values))):
+        word = np.uint32(words[i] & np.uint32(0x7FFFFFFF))
+        sign = np.uint32((words[i] >> np.uint32(16)) & np.uint32(0x8000))
+        normal = np.uint32((word + 0xFFF + ((word >> np.uint32(13)) & 1)) >> np.uint32(13)) - (112 << 10)
+        steps = abs(values[i]) * np.float32(2.0**24)
+        steps = steps if steps < np.float32(2048) else np.float32(2048)
+        small = np.uint32((steps + np.float32(2.0**23)) - np.float32(2.0**23))
+        pattern = normal if word >= 0x38800000 else small
+        pattern = pattern if pattern < 0x7BFF else 0x7BFF
+        patterns[i] = pattern | sign
 
 
 def pack_exceptions(positions: NDArray[np.int64], patterns: np.ndarray) -> bytes:

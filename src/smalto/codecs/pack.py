@@ -87,8 +87,8 @@ def field_shape(shape: Sequence[int], layout: str, num: int = 1) -> FieldShape:
     if layout == "heads":
         return num, shape[1], 1, shape[0] * shape[2]
     if layout == "maps":
-        channels = shape[-3] if len(shape) > 2 else 1
-        return num * math.prod(shape[:-3]), shape[-2], shape[-1], channels
+        height, width = shape[-2:]
+        return num * math.prod(shape[:-3]), height, width, math.prod(shape[-3:-2])
     return num, math.prod(shape[:-1]), 1, math.prod(shape[-1:])
 
 
