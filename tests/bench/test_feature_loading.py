@@ -22,7 +22,8 @@ def test_tables(tmp_path: Path) -> None:
     found = list(zip(table.column("order"), table.column("workers"), table.column("files"), strict=True))
     assert found == [(o, w, f) for w in (0, 1) for o in feature_loading.ORDERS for f in feature_loading.STATES]
     for row in table.rows:
-        assert all(isinstance(cell, float) and cell > 0 for cell in row[3:])
+        assert all(isinstance(cell, float) and cell > 0 for cell in row[3:7])
+        assert (row[7] is None) == (row[1] != 0)
     (files,) = result.table("files").rows
     assert files[0] == "32x196x384"
     assert files[1] == 32 * 196 * 384 * 2 + 128
@@ -47,6 +48,8 @@ def test_both_are_given_the_same_samples(tmp_path: Path) -> None:
                 expected = raw[number].float()
                 assert (sample.shape, sample.dtype) == (raw[number].shape, raw[number].dtype)
                 assert float((sample.float() - expected).square().mean() / expected.var()) < 0.004
+                assert np.array_equal(raw[number].numpy(), np.load(files.npy, mmap_mode="r")[number])
+    packed.features.close()
 
 
 def test_features_of_a_file(tmp_path: Path) -> None:

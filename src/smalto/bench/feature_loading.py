@@ -2,12 +2,14 @@
 
 Both files lie in one folder, hold the same samples, and are read in the same order by equal loaders that take turns
 within each round; a ratio is the median over rounds of the packed set's rate over the raw file's in that round. Rates
-count elapsed time of a whole pass by workers that are already running. Before a pass the files are in memory
-(``cached``), or the system was told to drop them (``evicted``), so that they come from the disk.
+count elapsed time of a whole pass by workers that are already running; the last column counts the processor's instead,
+which other programs disturb little. Before a pass the files are in memory (``cached``), or the system was told to drop
+them (``evicted``), so that they come from the disk.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import tempfile
@@ -39,6 +41,7 @@ LOADING_COLUMNS = (
     "npy_samples_per_s",
     "packed_over_npy",
     "packed_MB_per_s",
+    "packed_MB_per_processor_s",
 )
 Batches = list[list[int]]
 
@@ -103,29 +106,29 @@ class _Files:
 
 
 class RawDataset:
-    """A float16 .npy file as a map-style dataset: the file is mapped, a sample is copied out of it.
+    """A .npy file as a map-style dataset; a sample is read into an array of its own.
+
+    The file is not mapped: the system cannot drop pages that are.
 
     Args:
-        path: of the file.
+        path: of a C-ordered file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._rows: np.ndarray | None = None
+        mapped: np.memmap = np.load(path, mmap_mode="r")
+        self._path, self._offset = path, mapped.offset
+        self._shape, self._dtype = mapped.shape, mapped.dtype
+        self._num_values = math.prod(mapped.shape[1:])
 
     def __len__(self) -> int:
-        return len(self._mapped())
+        return self._shape[0]
 
     def __getitem__(self, number: int) -> Any:
         import torch
 
-        return torch.from_numpy(np.array(self._mapped()[number]))
-
-    def _mapped(self) -> np.ndarray:
-        rows = self._rows
-        if rows is None:
-            rows = self._rows = np.load(self._path, mmap_mode="r")
-        return rows
+        place = self._offset + number * self._num_values * self._dtype.itemsize
+        values = np.fromfile(self._path, self._dtype, self._num_values, offset=place)
+        return torch.from_numpy(values.reshape(self._shape[1:]))
 
 
 def bench_feature_loading(settings: LoadingSettings, progress: Callable[[str], None] | None = None) -> BenchResult:
@@ -229,18 +232,23 @@ def _rows(
             tell(f"loading: {order}, {num_workers} workers, files {state}")
             rounds = [_turn(loaders, files if state == "evicted" else None) for _ in range(settings.num_rounds)]
             rates = [count / statistics.median(seconds[k] for seconds in rounds) for k in (0, 1)]
-            ratio = statistics.median(raw_s / packed_s for packed_s, raw_s in rounds)
-            yield (order, num_workers, state, *rates, ratio, rates[0] * megabytes)
+            ratio = statistics.median(raw_s / packed_s for packed_s, raw_s, _ in rounds)
+            own_s = None if num_workers else statistics.median(seconds[2] for seconds in rounds)
+            per_processor = None if own_s is None else count * megabytes / own_s
+            yield (order, num_workers, state, *rates, ratio, rates[0] * megabytes, per_processor)
+    packed.features.close()
 
 
-def _turn(loaders: Sequence[Any], files: _Files | None) -> tuple[float, float]:
-    """Seconds of a pass over the packed set, and over the raw file."""
-    seconds = []
+def _turn(loaders: Sequence[Any], files: _Files | None) -> tuple[float, float, float]:
+    """Seconds of a pass over the packed set and over the raw file, and the first one's processor time."""
+    seconds, used = [], []
     for loader in loaders:
         if files is not None:
             files.evict()
+        start = time.process_time()
         seconds.append(_pass_s(loader))
-    return seconds[0], seconds[1]
+        used.append(time.process_time() - start)
+    return seconds[0], seconds[1], max(used[0], 1e-9)
 
 
 def _batches(packed: PackedDataset, order: str, num_workers: int, settings: LoadingSettings) -> Batches:
