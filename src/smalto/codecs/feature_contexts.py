@@ -46,6 +46,8 @@ RADIUS = 1023
 FIT_VALUES = 1 << 19
 TABLE_BITS = 600.0
 """Bits that one more class must save on the samples."""
+PRIOR_POSITIONS = 3.0
+"""Positions that the average channel counts for in the bias of each."""
 TRIMMED = 2e-4
 """Probability on either side of a table that is left to the escape."""
 
@@ -243,6 +245,8 @@ def _activity(fields: Sequence[Field], cap: int) -> tuple[NDArray[np.float64], N
         bias = np.clip(bias * np.sqrt(up.sum(0) / down.sum(0)), 1e-4, 1e4)
         ratio = np.einsum("pkc,pc->k", m, up) / np.maximum(np.einsum("pkc,pc->k", m, down), 1e-9)
         weight = np.clip(weight * np.sqrt(ratio), 1e-6, 2.0).astype(np.float32)
+    trust = len(y) / (len(y) + PRIOR_POSITIONS)
+    bias = np.exp(trust * np.log(bias) + (1 - trust) * np.log(bias).mean())  # few positions: towards what is usual
     return bias.astype(np.float64), np.where(weight < 2e-3, 0, weight).astype(np.float64)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalto.codecs.feature_contexts import FeatureContexts, fit_contexts
-from smalto.codecs.feature_transform import NUM_SHIFTS, FeatureTransform
+from smalto.codecs.feature_transform import NUM_SHIFTS, STEP_MAX, FeatureTransform
 from smalto.errors import UsageError
 
-RANKS = (8, 16, 32, 64)
+RANKS = (8, 16, 32, 64, 96)
 OFFSETS = (0.44, 0.38, 0.32)
 ROTATION_ROWS = 1 << 14
 TRIAL_VALUES = 1 << 19
@@ -77,8 +77,10 @@ def fit_tier(fields: Fields, goal: Goal) -> Trial:
     rows = np.concatenate([field.reshape(-1, channels) for field in some])
     mean = rows.mean(0, dtype=np.float64)
     spread = float(np.square(rows - mean).mean())
+    doubt = rows.var(0, dtype=np.float64) / len(rows)
+    mean *= np.square(mean) / np.maximum(np.square(mean) + doubt, 1e-300)  # towards zero where few rows speak for it
     floor = float(np.abs(rows).max()) * 2.0**-20 + 1e-30
-    step = max(goal.value if goal.kind == "step" else 2 * goal.value, floor / 16)
+    step = min(max(goal.value if goal.kind == "step" else 2 * goal.value, floor / 16), STEP_MAX)
     if goal.kind in ("error", "rate"):
         start = math.sqrt(12 * spread * (goal.value if goal.kind == "error" else 4.0**-goal.value)) + floor
         step = _solved(plain_transform(mean, start), some, goal, spread, floor)

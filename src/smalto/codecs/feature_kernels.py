@@ -71,9 +71,9 @@ def _offsets(at: Integer, row: Integer, column: Integer, width: Integer, channel
 @compiled
 def fill_magnitudes(symbols: NDArray[np.int32], cap: Integer, magnitudes: NDArray[np.uint8]) -> None:
     """Write min(|symbol|, cap) behind the zeros that ``magnitudes`` starts with."""
-    start = len(magnitudes) - len(symbols)
+    start = np.uint64(len(magnitudes) - len(symbols))
     top = np.int32(cap)
-    for i in range(len(symbols)):
+    for i in range(np.uint64(len(symbols))):
         value = symbols[i]
         high = min(max(value, np.int32(-top)), top)
         magnitudes[start + i] = np.uint8(abs(high))

@@ -32,6 +32,7 @@ from smalto.errors import UsageError
 
 NUM_SHIFTS = 3
 LEVELS_A_STEP = 16
+STEP_MIN, STEP_MAX = 1e-35, 1e35
 MAX_STEPS = float(1 << 24)
 """Values farther than this many steps from the mean are left to be stored exactly."""
 
@@ -45,7 +46,7 @@ class FeatureTransform:
         pivot: (R,) uint16, the channels that the principal axes take the place of, R <= C / 2.
         reflector: (C, R) int8, the reflections' vectors in units of ``scale``; their pivots are 1.
         scale: (R,) float32.
-        step: width of a quantisation cell.
+        step: width of a quantisation cell, 1e-35..1e35.
         offset: rounding offset in 0..0.5; 0.5 is plain rounding.
         shift: (3,) float32, how far the points of |q| = 1, 2, 3.. lie towards zero, in steps.
 
@@ -81,8 +82,10 @@ class FeatureTransform:
             or (self.pivot >= channels).any()
         ):
             raise UsageError("feature transform: the pivots are not distinct channels; the profile is damaged")
-        if not 0 < self.step < np.inf or not 0 <= self.offset <= 0.5 or (np.abs(self.shift) > 1).any():
-            raise UsageError("feature transform: step, offset or shift is out of range; the profile is damaged")
+        if not STEP_MIN <= self.step <= STEP_MAX or (np.abs(self.scale) > 1).any():
+            raise UsageError("feature transform: step or scale is out of range; the profile is damaged")
+        if not 0 <= self.offset <= 0.5 or (np.abs(self.shift) > 1).any():
+            raise UsageError("feature transform: offset or shift is out of range; the profile is damaged")
 
     @property
     def num_channels(self) -> int:

@@ -37,7 +37,8 @@ def dtype_name_of(array: np.ndarray, dtype_name: str | None = None) -> str:
 
 def bits_of(array: np.ndarray, name: str) -> np.ndarray:
     """The bit patterns of an array: unsigned integers of its shape, C-ordered, without a copy where possible."""
-    return np.ascontiguousarray(array).view(_BITS[name]).reshape(array.shape)
+    native = np.asarray(array, array.dtype.newbyteorder("="))
+    return np.ascontiguousarray(native).view(_BITS[name]).reshape(array.shape)
 
 
 def widened(array: np.ndarray, name: str) -> np.ndarray:
@@ -50,7 +51,7 @@ def widened(array: np.ndarray, name: str) -> np.ndarray:
         values = np.empty(array.shape, np.float32)
         widen_halves(bits_of(array, name).reshape(-1), values.reshape(-1).view(np.uint32), values.reshape(-1))
         return values
-    return np.ascontiguousarray(array, np.float64 if name == "float64" else np.float32)
+    return np.asarray(array, np.float64 if name == "float64" else np.float32, order="C")
 
 
 def narrowed(values: np.ndarray, name: str) -> np.ndarray:
