@@ -163,3 +163,13 @@ def test_torch_is_not_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("module", "library"), [("zarr_codec", "zarr"), ("numcodecs_codec", "numcodecs")])
+def test_an_absent_library_is_named(module: str, library: str) -> None:
+    program = f"import sys; sys.modules[{library!r}] = None; import smalto.export.{module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("smalto.errors.MissingExtra: " + library)
+    assert "pip install 'smalto[export]'" in last

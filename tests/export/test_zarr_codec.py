@@ -151,6 +151,7 @@ def test_metadata_names_the_profile(tmp_path: Path) -> None:
     assert codec["name"] == "smalto_features"
     assert codec["configuration"]["digest"] == bounded().profile.digest.hex()
     assert len(codec["configuration"]["profile"]) < 4096
+    assert codec["configuration"]["profile"] not in str(array.info)  # people read this
     again = pickle.loads(pickle.dumps(array))
     assert again.metadata == array.metadata
 

@@ -14,7 +14,7 @@ import functools
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class ChunkSettings:
     """
 
     digest: str
-    profile: str = ""
+    profile: str = field(default="", repr=False)
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
