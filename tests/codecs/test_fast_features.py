@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from smalto.codecs.fast_features import FastFeatures, chunk_boxes
+from smalto.codecs.fast_features import FastFeatures
 from smalto.errors import PacketError, SmaltoError, UsageError
 
 WIDTHS: dict[type, Literal[16, 32, 64]] = {np.float16: 16, np.float32: 32, np.float64: 64}
@@ -202,19 +202,6 @@ def test_one_element() -> None:
     codec = FastFeatures.fit([np.array([[1.5]], np.float32)] * 4, layout="tokens", max_error=0.125)
     back = codec.decode(codec.encode([np.array([[-9.0]], np.float32)]), 1, (1, 1), "float32")
     assert abs(float(back[0][0, 0]) + 9) <= 0.125
-
-
-@given(st.tuples(*[st.integers(0, 9)] * 4), st.integers(1, 400))
-def test_boxes_cover_a_field_once_and_in_order(shape: tuple[int, int, int, int], num_values: int) -> None:
-    field = np.zeros(shape, np.int64)
-    number = np.arange(math.prod(shape)).reshape(shape)
-    places = []
-    for box in chunk_boxes(shape, num_values):
-        field[box] += 1
-        assert field[box].size <= max(num_values, shape[3])
-        places.append(number[box].ravel())
-    assert (field == 1).all()
-    assert np.array_equal(np.concatenate([*places, np.empty(0, np.int64)]), np.arange(field.size))
 
 
 @given(st.data())

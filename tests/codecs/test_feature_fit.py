@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smalto.codecs.feature_fit import Goal, fit_levels, fit_tier, plain_transform, rotated_transform, thinned, trial
+from smalto.codecs.feature_fit import Goal, fit_levels, fit_tier, plain_transform, rotated_transform, trial
 from smalto.errors import UsageError
 
 
@@ -67,14 +67,6 @@ def test_levels_only_where_many_positions_share_them() -> None:
     assert fit_levels(plain, [correlated()]) is not None
     assert fit_levels(plain, [correlated()[:, :8]]) is None
     assert fit_levels(plain_transform(np.zeros(64), 0.8), [correlated()]) is None
-
-
-def test_thinning_keeps_channels_and_about_the_number() -> None:
-    fields = [np.zeros((3, 40, 30, 8), np.float32), np.zeros((1, 10, 10, 8), np.float32)]
-    some = thinned(fields, 4000)
-    assert [field.shape[3] for field in some] == [8, 8]
-    assert 1000 < sum(field.size for field in some) < 8000
-    assert thinned(fields, 1 << 20) is fields
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

@@ -14,13 +14,15 @@ machine; values are float32 sums of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from smalto.codecs.feature_chunks import Box, GroupNotes, chunk_boxes
 from smalto.codecs.feature_contexts import FeatureContexts
 from smalto.codecs.feature_fit import LEVEL_POSITIONS, Goal, fit_levels, fit_tier
+from smalto.codecs.feature_samples import sample_fields
 from smalto.codecs.feature_transform import FeatureTransform
 from smalto.codecs.feature_values import (
     DTYPES,
@@ -36,17 +38,13 @@ from smalto.errors import DamagedPacket, UsageError
 
 CHUNK_VALUES = 1 << 20
 BLOCK_VALUES = 1 << 17
-MAX_CHANNELS = 1 << 20
 MAX_GROUP_VALUES = 1 << 31
 DENSE_ERROR = 0.02
 SPARSE_ERROR = 0.002
 SPARSE_ZEROS = 0.3
-OUTLIER = 1e6
-LARGEST = 1e37
 PROFILE_VERSION = 1
 
 Parts = Sequence[bytes | bytearray | memoryview]
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +119,7 @@ class FastFeatures:
         given = {kind: float(value) for kind, value in goals.items() if value is not None}
         if len(given) > 1:
             raise UsageError(f"features: {' and '.join(given)} at once; give one goal")
-        fields = _sample_fields(samples, layout)
+        fields = sample_fields(samples, layout)
         if not given:
             zeros = sum(field.size - np.count_nonzero(field) for field in fields)
             sparse = zeros > SPARSE_ZEROS * sum(field.size for field in fields)
@@ -154,7 +152,7 @@ class FastFeatures:
         stack = np.stack([bits_of(array, name) for array in group]) if len(group) > 1 else bits_of(group[0], name)[None]
         stack = stack.view(stack.dtype if name == "bfloat16" else name)
         field = to_field(stack, self.layout)
-        notes = _Notes(shape)
+        notes = GroupNotes(shape)
         chunks = [self._encode_chunk(field, box, name, notes) for box in chunk_boxes(shape, CHUNK_VALUES)]
         levels = np.concatenate([*notes.levels, np.empty((0, self.num_channels), np.int32)])
         level_part = b"" if self.levels is None else self.levels.encode(levels[:, None, None, :])
@@ -234,7 +232,7 @@ class FastFeatures:
             raise UsageError(f"features: a group of {num} arrays of {shape} is empty or passes 2^31 values")
         return target
 
-    def _encode_chunk(self, field: np.ndarray, box: Box, name: str, notes: _Notes) -> bytes:
+    def _encode_chunk(self, field: np.ndarray, box: Box, name: str, notes: GroupNotes) -> bytes:
         """Code one chunk, and note its levels and the values that no symbol stands for."""
         part = field[box]
         symbols = np.empty(part.shape, np.int32)
@@ -306,75 +304,9 @@ class FastFeatures:
             else:
                 out[inner] = narrowed(values, name)
 
-    def _exceptions(self, stack: np.ndarray, notes: _Notes, name: str) -> bytes:
+    def _exceptions(self, stack: np.ndarray, notes: GroupNotes, name: str) -> bytes:
         if notes.mask is None:
             return b""
         mask = from_field(notes.mask, stack.shape[1:], self.layout, stack.shape[0])
         positions = np.flatnonzero(mask)
         return pack_exceptions(positions, bits_of(stack, name).reshape(-1)[positions])
-
-
-class _Notes:
-    """What the chunks of a group leave behind: levels, and where the values are that must be kept exactly."""
-
-    def __init__(self, shape: FieldShape) -> None:
-        self.shape = shape
-        self.mask: np.ndarray | None = None  # over the field, made when the first such value shows up
-        self.levels: list[np.ndarray] = []
-
-    def mark(self, box: Box, inner: Box, where: np.ndarray) -> None:
-        """Add the true places of a block to the mask."""
-        if not where.any():
-            return
-        if self.mask is None:
-            self.mask = np.zeros(self.shape, bool)
-        view = self.mask[box][inner]
-        view |= where.reshape(view.shape)
-
-
-def chunk_boxes(shape: Sequence[int], num_values: int) -> Iterator[Box]:
-    """Boxes of samples, rows and columns that cover a field (S, H, W, C) in order, each of at most ``num_values``.
-
-    Whole samples together where several fit, else whole rows of one, else columns of one row, at least one position.
-    """
-    samples, height, width, channels = shape
-    if min(shape) == 0:
-        return
-    per_row = width * channels
-    few = max(1, num_values // (height * per_row))
-    rows = height if height * per_row <= num_values else max(1, num_values // per_row)
-    columns = width if per_row <= num_values else max(1, num_values // channels)
-    for sample in range(0, samples, few):
-        for row in range(0, height, rows):
-            for column in range(0, width, columns):
-                yield slice(sample, sample + few), slice(row, row + rows), slice(column, column + columns)
-
-
-def _sample_fields(samples: Sequence[np.ndarray], layout: str) -> list[np.ndarray]:
-    """The samples as fields of finite values; what is not finite or absurdly far out becomes its channel's mean."""
-    fields = []
-    for sample in samples:
-        array = np.asarray(sample)
-        name = dtype_name_of(array)
-        shape = checked_shape(array.shape, layout)
-        stack = bits_of(array, name)[None].view(np.uint16 if name == "bfloat16" else name)
-        if math.prod(shape):
-            fields.append(np.ascontiguousarray(widened(to_field(stack, layout), name)))
-    if not fields:
-        raise UsageError("features: the samples have no values; give some that have")
-    channels = fields[0].shape[3]
-    if any(field.shape[3] != channels for field in fields) or channels > MAX_CHANNELS:
-        raise UsageError("features: samples of different channel counts; fit one profile for each")
-    rows = np.concatenate([field.reshape(-1, channels) for field in fields])
-    finite = rows[np.isfinite(rows)]
-    if finite.size == 0:
-        raise UsageError("features: the samples have no finite value; give some that have")
-    middle = float(np.median(finite))
-    with np.errstate(invalid="ignore", over="ignore"):
-        usual = float(np.quantile(np.abs(finite - middle), 0.9)) or float(np.abs(finite - middle).max()) or 1.0
-        reach = min(OUTLIER * usual, LARGEST)
-        good = np.abs(rows - middle) <= reach
-        if good.all():
-            return fields
-        mean = np.where(good, rows, 0).sum(0, dtype=np.float64) / np.maximum(good.sum(0), 1)
-        return [np.where(np.abs(field - middle) <= reach, field, mean.astype(field.dtype)) for field in fields]

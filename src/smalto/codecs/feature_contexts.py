@@ -140,7 +140,7 @@ class FeatureContexts:
         words[:num_words] = padded[:num_words]
         field = np.empty(count, np.int32)
         magnitudes = np.zeros(count + self.num_channels, np.uint8)
-        geometry = np.array([*shape, num_lanes, self.cap], np.int64)
+        geometry = (*shape, num_lanes, self.cap)
         read = int(pull_field(states, words, self.tables.for_decoding, self.arrays, geometry, (magnitudes, field)))
         filled = size == rans.LANES_FROM_BYTES and read < num_words and not words[read:].any()
         # The lanes rotate with the symbols; all of them end in the same state, so their order does not matter.

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalto.codecs.feature_contexts import FeatureContexts, fit_contexts
+from smalto.codecs.feature_samples import thinned
 from smalto.codecs.feature_transform import NUM_SHIFTS, STEP_MAX, FeatureTransform
 from smalto.errors import UsageError
 
-RANKS = (8, 16, 32, 64, 96)
+RANKS = (8, 16, 32, 64, 80)
 OFFSETS = (0.44, 0.38, 0.32)
 ROTATION_ROWS = 1 << 14
 TRIAL_VALUES = 1 << 19
@@ -143,22 +144,6 @@ def _solved(transform: FeatureTransform, fields: Fields, goal: Goal, spread: flo
         else:
             low = middle
     return low
-
-
-def thinned(fields: Fields, num_values: int) -> Fields:
-    """About ``num_values`` values of the fields: whole fields first, then bands of their rows."""
-    total = sum(field.size for field in fields)
-    if total <= num_values:
-        return fields
-    kept = []
-    for field in fields:
-        share = num_values * field.size // total
-        samples, height = field.shape[:2]
-        rows = max(1, min(height, share // (field.size // (samples * height))))
-        count = max(1, min(samples, share // (rows * field.size // (samples * height))))
-        middle = (height - rows) // 2
-        kept.append(np.ascontiguousarray(field[:: max(1, samples // count)][:count, middle : middle + rows]))
-    return kept
 
 
 def plain_transform(mean: np.ndarray, step: float) -> FeatureTransform:

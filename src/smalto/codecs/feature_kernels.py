@@ -80,24 +80,32 @@ def fill_magnitudes(symbols: NDArray[np.int32], cap: Integer, magnitudes: NDArra
 
 
 @compiled
+def _fill_activity(
+    magnitudes: NDArray[np.uint8], context: ContextArrays, offsets: tuple[Integer, ...], activity: NDArray[np.uint16]
+) -> None:
+    """Write the activity of every channel of the position whose neighbours start at ``offsets``."""
+    n, w, nw, ne, ww, nn = offsets
+    bias, weight = context.bias, context.weight
+    w0, w1, w2, w3, w4, w5 = weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]
+    for c in range(np.uint64(len(activity))):
+        level = bias[c] + w0 * magnitudes[n + c] + w1 * magnitudes[w + c] + w2 * magnitudes[nw + c]
+        level += w3 * magnitudes[ne + c] + w4 * magnitudes[ww + c] + w5 * magnitudes[nn + c]
+        activity[c] = np.uint16(level)
+
+
+@compiled
 def fill_indexes(
     magnitudes: NDArray[np.uint8], context: ContextArrays, shape: tuple[Integer, ...], indexes: NDArray[np.uint16]
 ) -> None:
     """Write the table of every symbol of a chunk of ``shape`` (S, H, W, C)."""
     samples, height, width, channels = shape
-    bias, lookup = context.bias, context.lookup
-    w0, w1, w2 = np.uint16(context.weight[0]), np.uint16(context.weight[1]), np.uint16(context.weight[2])
-    w3, w4, w5 = np.uint16(context.weight[3]), np.uint16(context.weight[4]), np.uint16(context.weight[5])
+    lookup = context.lookup
     activity = np.empty(channels, np.uint16)
     at = channels
     for _ in range(samples):
         for row in range(height):
             for column in range(width):
-                n, w, nw, ne, ww, nn = _offsets(at, row, column, width, channels)
-                for c in range(np.uint64(channels)):
-                    level = bias[c] + w0 * magnitudes[n + c] + w1 * magnitudes[w + c] + w2 * magnitudes[nw + c]
-                    level += w3 * magnitudes[ne + c] + w4 * magnitudes[ww + c] + w5 * magnitudes[nn + c]
-                    activity[c] = np.uint16(level)
+                _fill_activity(magnitudes, context, _offsets(at, row, column, width, channels), activity)
                 start = np.uint64(at - channels)
                 for c in range(np.uint64(channels)):
                     indexes[start + c] = lookup[activity[c]]
@@ -147,20 +155,23 @@ def _pull_bits(state: Integer, num_bits: Integer, ahead: Integer) -> tuple[Integ
 
 
 @compiled
-def _pull_escape(state: Integer, ahead: Integer) -> tuple[Integer, Integer, Integer, Integer]:
-    """Read the side and the distance of an escaped symbol: side, distance, state, words read."""
+def _pull_beyond(state: Integer, ahead: Integer, below: Integer, above: Integer) -> tuple[Integer, Integer, Integer]:
+    """Read an escaped symbol from the state and the three words ahead: side and distance, last part first.
+
+    Gives the symbol, the state and the words read; ``below`` and ``above`` are the symbols next to the table's.
+    """
     head, state, ahead, count = _pull_bits(state, 6, ahead)
     length = head >> 1
-    distance = 1
+    distance = 0
     if length > 16:
-        value, state, ahead, refilled = _pull_bits(state, length - 16, ahead)
-        distance = distance << (length - 16) | value
+        distance, state, ahead, refilled = _pull_bits(state, length - 16, ahead)
         count += refilled
+    distance |= 1 << max(length - 16, 0)
     if length > 0:
         value, state, ahead, refilled = _pull_bits(state, min(length, 16), ahead)
         distance = distance << min(length, 16) | value
         count += refilled
-    return head & 1, distance, state, count
+    return above + distance - 1 if head & 1 else below - distance + 1, state, count
 
 
 @compiled
@@ -169,7 +180,7 @@ def pull_field(
     words: NDArray[np.uint16],
     tables: DecodeTables,
     context: ContextArrays,
-    geometry: NDArray[np.int64],
+    geometry: tuple[Integer, ...],
     field: tuple[NDArray[np.uint8], NDArray[np.int32]],
 ) -> Integer:
     """Decode a chunk. Gives the number of words read, or more than there are when the stream ran out.
@@ -182,18 +193,15 @@ def pull_field(
         geometry: S, H, W, C, number of states (1 or 4), cap of the magnitudes.
         field: magnitudes (C zeros, then S H W C), and symbols (S H W C) to fill.
     """
-    samples, height, width, channels = geometry[0], geometry[1], geometry[2], geometry[3]
-    num_lanes, cap = geometry[4], geometry[5]
+    samples, height, width, channels, num_lanes, cap = geometry
     magnitudes, symbols = field
-    bias, lookup = context.bias, context.lookup
-    w0, w1, w2 = np.uint16(context.weight[0]), np.uint16(context.weight[1]), np.uint16(context.weight[2])
-    w3, w4, w5 = np.uint16(context.weight[3]), np.uint16(context.weight[4]), np.uint16(context.weight[5])
+    lookup = context.lookup
     low, table_bias, first, coarse = tables.low, tables.bias, tables.first, tables.coarse
     limit = len(words) - PULL_WORDS * (channels + 8)
     activity = np.empty(channels, np.uint16)
 
-    def pull(state: Integer, position: Integer, place: Integer, level: Integer) -> tuple[Integer, Integer]:
-        index = np.int64(lookup[level])
+    def pull(state: Integer, position: Integer, place: Integer, channel: Integer) -> tuple[Integer, Integer]:
+        index = np.int64(lookup[activity[channel]])
         slot = state & 0xFFFF
         row = np.uint64(coarse[np.uint64(index << 8 | slot >> 8)])
         end = np.int64(first[row + np.uint64(1)])
@@ -210,46 +218,31 @@ def pull_field(
         if end == TOTAL:  # only the escape, the last entry, ends there
             ahead = np.int64(words[position]) | np.int64(words[position + 1]) << 16
             ahead |= np.int64(words[position + 2]) << 32
-            side, distance, state, count = _pull_escape(state, ahead)
+            symbol, state, count = _pull_beyond(state, ahead, np.int64(low[index]) - 1, symbol)
             position += count
-            symbol = symbol - 1 + distance if side else np.int64(low[index]) - distance
             if symbol < INT32_MIN or symbol > INT32_MAX:
                 position, symbol = limit + 1, 0
-        symbols[np.uint64(place)] = symbol
-        magnitudes[np.uint64(place + channels)] = min(abs(symbol), cap)
+        symbols[np.uint64(place + channel)] = symbol
+        magnitudes[np.uint64(place + channel + channels)] = min(abs(symbol), cap)
         return state, position
 
-    position, at = 0, channels
+    position, place = 0, 0
+    groups = channels >> 2 if num_lanes == 4 else 0
     a, b, c, d = states[0], states[1], states[2], states[3]
-    for _ in range(samples):
-        for row in range(height):
-            for column in range(width):
-                n, w, nw, ne, ww, nn = _offsets(at, row, column, width, channels)
-                for i in range(np.uint64(channels)):
-                    level = bias[i] + w0 * magnitudes[n + i] + w1 * magnitudes[w + i] + w2 * magnitudes[nw + i]
-                    level += w3 * magnitudes[ne + i] + w4 * magnitudes[ww + i] + w5 * magnitudes[nn + i]
-                    activity[i] = np.uint16(level)
-                place = at - channels
-                at += channels
-                if num_lanes == 1:
-                    for i in range(channels):
-                        a, position = pull(a, position, place + i, activity[i])
-                        if position > limit:
-                            return position
-                    continue
-                groups = channels >> 2
-                for group in range(groups):
-                    i = 4 * group
-                    a, position = pull(a, position, place + i, activity[i])
-                    b, position = pull(b, position, place + i + 1, activity[i + 1])
-                    c, position = pull(c, position, place + i + 2, activity[i + 2])
-                    d, position = pull(d, position, place + i + 3, activity[i + 3])
-                    if position > limit:
-                        return position
-                for i in range(4 * groups, channels):  # the lane that is next stays the first
-                    a, position = pull(a, position, place + i, activity[i])
-                    a, b, c, d = b, c, d, a
-                if position > limit:
-                    return position
+    for number in range(samples * height * width):
+        column, row = number % width, number // width % height
+        _fill_activity(magnitudes, context, _offsets(place + channels, row, column, width, channels), activity)
+        for i in range(0, 4 * groups, 4):
+            a, position = pull(a, position, place, i)
+            b, position = pull(b, position, place, i + 1)
+            c, position = pull(c, position, place, i + 2)
+            d, position = pull(d, position, place, i + 3)
+        for i in range(4 * groups, channels):
+            a, position = pull(a, position, place, i)
+            if num_lanes == 4:  # the lane that is next stays the first
+                a, b, c, d = b, c, d, a
+        if position > limit:
+            return position
+        place += channels
     states[0], states[1], states[2], states[3] = a, b, c, d
     return position
