@@ -21,6 +21,7 @@ Source: Schreiber and Van Loan, "A storage-efficient WY representation", 1989, f
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ LEVELS_A_STEP = 16
 STEP_MIN, STEP_MAX = 1e-35, 1e35
 MAX_STEPS = float(1 << 24)
 """Values farther than this many steps from the mean are left to be stored exactly."""
+MAX_COEFFICIENT = float(1 << 30)
+"""Steps that no coefficient may pass, so that its symbol is an int32 wherever a rotation gathers many such values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +137,7 @@ class FeatureTransform:
     @property
     def limit(self) -> float:
         """Distance from the mean up to which a value is quantised."""
-        return min(MAX_STEPS * self.step, 1e37)
+        return min(MAX_STEPS * self.step, MAX_COEFFICIENT * self.step / math.sqrt(self.num_channels), 1e37)
 
     def quantised(self, rows: np.ndarray, symbols: NDArray[np.int32]) -> None:
         """Symbols of coefficients (P, C)."""
