@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from smalto import FeatureCodec
 from smalto.bits.array_set_reader import ArraySetReader
+from smalto.bits.array_set_writer import ArraySetWriter
 from smalto.data.feature_array import FeatureArray
 from smalto.errors import MissingSpace, PacketError, SmaltoError, UsageError
 from smalto.systems.feature_codec import choose_samples, decode_features
@@ -119,6 +120,26 @@ def test_large_arrays_are_cut_and_put_together(codec: FeatureCodec) -> None:
         assert np.array_equal(codec.decode(codec.encode(stack)), codec.decode(blob))
     finally:
         codec.num_threads = 1
+
+
+def test_a_long_table_is_streamed() -> None:
+    table = np.random.default_rng(6).normal(size=(40_000, 64)).astype(np.float32)
+    codec = FeatureCodec.fit([table[:2000]], max_error=0.5)
+    most = 0
+
+    def read(start: int, stop: int) -> np.ndarray:
+        nonlocal most
+        most = max(most, stop - start)
+        return table[start:stop]
+
+    with ArraySetWriter(codec.info(embed=False)) as writer:
+        codec.coder().write(writer, [FeatureArray("x", "float32", table.shape, read)])
+    assert most == (1 << 20) // 64
+    with ArraySetReader.open(writer.data) as reader:
+        rows = codec.coder(reader).feature(reader, reader.entries[0])
+        assert np.abs(rows.rows(16_000, 17_000) - table[16_000:17_000]).max() <= 0.5
+        assert rows.rows(5, 5).shape == (0, 64)
+    assert np.abs(codec.decode(writer.data) - table).max() <= 0.5
 
 
 def test_a_sample_too_long_for_a_slice_is_cut_by_rows() -> None:

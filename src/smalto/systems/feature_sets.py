@@ -100,6 +100,11 @@ class SlicePlan:
         """How many slices there are."""
         return -(-self.num_positions // self.step) * self.num_pieces
 
+    @property
+    def is_table(self) -> bool:
+        """The array is one sample of two axes, so that its slices are runs of its rows."""
+        return self.num_axes == 0 and len(self.shape) == 2
+
     def piece(self, number: int) -> Slice:
         """Where a slice lies."""
         run, piece = divmod(number, self.num_pieces)
@@ -259,13 +264,29 @@ class SetCoder:
 
         def read(start: int, stop: int) -> np.ndarray:
             plan = self._plan(entry)
+            if plan.is_table and entry.num_values > self.slice_values:
+                return self._table_rows(reader, entry, start, stop)
             if entry.num_values <= self.slice_values or plan.num_axes == 0:
                 return self._small_or_held(reader, entry).reshape(entry.shape or (1,))[start:stop]
+            if start == stop:
+                return np.empty((0, *entry.shape[1:]), storage_dtype(entry.dtype))
             per_first = plan.num_positions // entry.shape[0]
             found = self.positions(reader, entry, start * per_first, stop * per_first)
             return found.reshape(-1, *entry.shape[1:])
 
         return FeatureArray(entry.name or str(entry.number), entry.dtype, entry.shape, read, reader.name)
+
+    def _table_rows(self, reader: ArraySetReader, entry: ArrayEntry, start: int, stop: int) -> np.ndarray:
+        """Rows of an array (N, D) that is one sample; only the slices that hold them are read."""
+        plan = self._plan(entry)
+        self._members(reader, entry)
+        out = np.empty((stop - start, *entry.shape[1:]), storage_dtype(entry.dtype))
+        for number in range(start // plan.rows, -(-stop // plan.rows) if stop > start else 0):
+            piece = plan.piece(number)
+            (rows,) = self.tier.decode(reader.part(entry.group, number), 1, plan.piece_shape(piece), entry.dtype)
+            low, high = max(piece.top, start), min(piece.bottom, stop)
+            out[low - start : high - start] = rows[low - piece.top : high - piece.top]
+        return out
 
     def _small_or_held(self, reader: ArraySetReader, entry: ArrayEntry) -> np.ndarray:
         """A small array, or one large sample, which is kept until the next such call."""
@@ -319,6 +340,9 @@ def _slices(array: FeatureArray, plan: SlicePlan) -> Iterator[np.ndarray]:
     held: tuple[int, np.ndarray] | None = None
     for number in range(plan.num_slices):
         piece = plan.piece(number)
+        if plan.is_table:
+            yield array.rows(piece.top, piece.bottom)[None]
+            continue
         if held is None or held[0] != piece.start:
             held = (piece.start, _read(array, plan, piece.start, piece.stop))
         yield _cut(held[1], piece)
