@@ -86,6 +86,7 @@ class LoadingSettings:
         """The command line that measures this, options at their defaults left out."""
         usual, words = LoadingSettings(), ["smalto bench features --loading"]
         pairs = (("samples", "num_samples"), ("rounds", "num_rounds"), ("seed", "seed"))
+        words += [] if self.features is None else [f"--file {Path(self.features).name}"]
         words += [f"--{o} {getattr(self, f)}" for o, f in pairs if getattr(self, f) != getattr(usual, f)]
         return " ".join(words)
 

@@ -86,17 +86,27 @@ def features(
     tiers: Annotated[str, typer.Option(metavar="NAMES", help="Tiers of ours.")] = "fast",
     speed: Annotated[bool, typer.Option("--speed", help="Time the transform instead.")] = False,
     values: Annotated[int, typer.Option(metavar="N", help="Values, for --speed.")] = 4_000_000,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Alternating rounds, for --speed.")] = 7,
+    rounds: Annotated[int | None, typer.Option(metavar="N", help="Alternating rounds, for --speed, --loading.")] = None,
+    loading: Annotated[bool, typer.Option("--loading", help="Time a DataLoader over a packed set instead.")] = False,
+    file: Annotated[str | None, typer.Option(metavar="FILE", help="A stack of samples, for --loading.")] = None,
+    samples: Annotated[int, typer.Option(metavar="N", help="Samples, for --loading.")] = 768,
     iterations: Annotated[int, typer.Option(metavar="N", help="Iterations of KMeans, for --speed.")] = 300,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the values, for --speed.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the values, for --speed, --loading.")] = 0,
     kmeans: Annotated[bool, typer.Option("--kmeans/--no-kmeans", help="Whether --speed times KMeans.")] = True,
 ) -> None:
-    """Feature coding: rate against the task, beside what people use today; or the transform's speed."""
+    """Feature coding: rate against the task beside what people use today; or speed of the transform, or of loading."""
     reporter: Reporter = context.obj
-    if speed:
+    if speed and loading:
+        raise UsageError("--speed and --loading: one at a time")
+    if loading:
+        from smalto.bench.feature_loading import LoadingSettings, bench_feature_loading
+
+        wanted = LoadingSettings(features=file, num_samples=samples, num_rounds=rounds or 5, seed=seed)
+        result = bench_feature_loading(wanted, reporter.line)
+    elif speed:
         from smalto.bench.feature_speed import FeatureSpeedSettings, bench_feature_speed
 
-        options = FeatureSpeedSettings(values, rounds, kmeans, iterations, seed)
+        options = FeatureSpeedSettings(values, rounds or 7, kmeans, iterations, seed)
         result = bench_feature_speed(options, reporter.line)
     else:
         from smalto.bench.features import FeatureSettings, measure
