@@ -139,6 +139,18 @@ def test_max_error_holds_for_any_values(values: np.ndarray, bound: float) -> Non
     assert (np.abs(wide - near) <= bound * (1 + 1e-12)).all()
 
 
+def test_a_bound_near_the_rounding_of_the_dtype_keeps_few_values_exactly() -> None:
+    """Halves between 4 and 8 stand 1/256 apart: with cells of twice the bound a third of them would miss it."""
+    rng = np.random.default_rng(0)
+    samples = [rng.uniform(4, 8, (64, 16)).astype(np.float16) for _ in range(4)]
+    codec = FastFeatures.fit(samples, max_error=0.8 / 256)
+    parts = codec.encode(samples)
+    assert codec.transform.step < 2 * 0.8 / 256
+    assert len(parts[0]) < 0.05 * sum(map(len, parts))
+    back = codec.decode(parts, 4, (64, 16), "float16")
+    assert max(np.abs(a.astype(float) - b.astype(float)).max() for a, b in zip(samples, back, strict=True)) <= 0.8 / 256
+
+
 @given(arrays(np.uint16, (2, 4, 48)))
 def test_any_bit_patterns(token_codec: FastFeatures, patterns: np.ndarray) -> None:
     """NaN payloads and infinities come back bit by bit, whatever stands around them; finite values stay finite."""

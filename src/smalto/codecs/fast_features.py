@@ -42,6 +42,8 @@ MAX_GROUP_VALUES = 1 << 31
 DENSE_ERROR = 0.02
 SPARSE_ERROR = 0.002
 SPARSE_ZEROS = 0.3
+BOUND_SHARES = (1.0, 0.9, 0.75, 0.5)
+FEW_EXACT = 0.02
 PROFILE_VERSION = 1
 
 Parts = Sequence[bytes | bytearray | memoryview]
@@ -125,9 +127,26 @@ class FastFeatures:
             sparse = zeros > SPARSE_ZEROS * sum(field.size for field in fields)
             given = {"error": SPARSE_ERROR if sparse else DENSE_ERROR}
         goal = next(Goal(kind, value) for kind, value in given.items())  # pyright: ignore[reportArgumentType]
+        if goal.kind == "max_error":
+            return cls._bounded(layout, fields, goal.value, next(sample for sample in samples if sample.size))
         best = fit_tier(fields, goal)
-        levels = None if max_error else fit_levels(best.transform, fields)
-        return cls(layout, best.transform, best.contexts, levels, max_error or 0.0)
+        return cls(layout, best.transform, best.contexts, fit_levels(best.transform, fields))
+
+    @classmethod
+    def _bounded(cls, layout: str, fields: list[np.ndarray], bound: float, sample: np.ndarray) -> FastFeatures:
+        """The profile for a bound: narrower steps where the dtype's own rounding makes too many values miss it."""
+        tried: list[tuple[int, FastFeatures]] = []
+        for share in BOUND_SHARES:
+            best = fit_tier(fields, Goal("max_error", share * bound))
+            codec = cls(layout, best.transform, best.contexts, None, bound)
+            parts = codec.encode([sample])
+            size = sum(map(len, parts))
+            if tried and size >= tried[-1][0]:
+                break
+            tried.append((size, codec))
+            if len(parts[0]) < FEW_EXACT * size:
+                break
+        return tried[-1][1]
 
     def encode(self, group: Sequence[np.ndarray], dtype_name: str | None = None) -> list[bytes]:
         """Code arrays of one shape and dtype.

@@ -88,7 +88,11 @@ def fit_tier(fields: Fields, goal: Goal) -> Trial:
     best = _best(mean, step, some, rotate=goal.kind != "max_error")
     if goal.kind in ("error", "rate"):
         step = _solved(best.transform, some, goal, spread, floor)
-    return trial(replace(best.transform, step=step), thinned(fields, FIT_VALUES))
+    last = trial(replace(best.transform, step=step), thinned(fields, FIT_VALUES))
+    if goal.kind != "max_error":
+        return last
+    middles = replace(last.transform, shift=np.zeros(NUM_SHIFTS, np.float32))  # a point elsewhere breaks the bound
+    return replace(last, transform=middles)
 
 
 def _best(mean: np.ndarray, step: float, fields: Fields, rotate: bool) -> Trial:
