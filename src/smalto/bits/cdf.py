@@ -51,7 +51,7 @@ class DecodeTables(NamedTuple):
     low: NDArray[np.int32]  # (K,)
     bias: NDArray[np.int64]  # (K,) base - low: row minus symbol
     first: NDArray[np.uint32]  # (E + K,) first slot of each entry
-    coarse: NDArray[np.uint16] | NDArray[np.int32]  # (K * 256,) row of the entry that holds slot 256 * j
+    coarse: NDArray[np.uint16 | np.int32]  # (K * 256,) row of the entry that holds slot 256 * j
 
 
 @dataclass(frozen=True, eq=False)
