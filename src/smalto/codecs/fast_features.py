@@ -302,9 +302,11 @@ class FastFeatures:
 
     def _wide(self, block: np.ndarray, name: str) -> np.ndarray:
         """A block's values as C-ordered float32 or float64; maps are widened in their own order first."""
-        if self.layout == "maps":
-            return np.ascontiguousarray(widened(block.transpose(0, 3, 1, 2), name).transpose(0, 2, 3, 1))
-        return widened(block, name)
+        if self.layout != "maps":
+            return widened(block, name)
+        samples, height, width, channels = block.shape
+        wide = widened(block.transpose(0, 3, 1, 2), name).reshape(samples, channels, height * width)
+        return np.ascontiguousarray(wide.transpose(0, 2, 1)).reshape(block.shape)
 
     def _decode_chunk(
         self, data: bytes | bytearray | memoryview, out: np.ndarray, name: str, origin: np.ndarray
@@ -317,9 +319,10 @@ class FastFeatures:
             self.transform.restored(levels.reshape(rows.shape), rows)
             values = rows.reshape(levels.shape)
             values += origin[inner[0], None, None, :]
-            if self.layout == "maps":
-                turned = np.ascontiguousarray(values.transpose(0, 3, 1, 2))
-                out[inner].transpose(0, 3, 1, 2)[...] = narrowed(turned, name)
+            if self.layout == "maps":  # narrow first: half the bytes to turn
+                turned = narrowed(rows, name).reshape(len(values), -1, self.num_channels).transpose(0, 2, 1)
+                target = out[inner].transpose(0, 3, 1, 2)
+                target[...] = np.ascontiguousarray(turned).reshape(target.shape)
             else:
                 out[inner] = narrowed(values, name)
 
