@@ -93,7 +93,7 @@ def decode(data: bytes | bytearray | memoryview, indexes: ArrayLike, tables: Cdf
         if size:
             raise DamagedPacket(f"entropy coder: {size} bytes where no symbols are stored; the file is damaged")
         return np.empty(0, np.int32)
-    states, num_lanes, words = _open(bytes(data))
+    states, num_lanes, words = open_stream(bytes(data))
     num_words = len(words) - PADDING_WORDS
     symbols = np.empty(len(table), np.int32)
     position = int(_pull_all(states, num_lanes, words, table, tables.for_decoding, symbols))
@@ -152,8 +152,14 @@ def _encode_lanes(symbols: np.ndarray, indexes: np.ndarray, tables: CdfTables, n
     return b"".join(head.to_bytes(head_bytes, "little") for head in heads) + words[position:].astype("<u2").tobytes()
 
 
-def _open(data: bytes) -> tuple[States, int, Words]:
-    """The first states, how many of them count, and the words followed by zeros, so that no read leaves the array."""
+def open_stream(data: bytes) -> tuple[States, int, Words]:
+    """The first states, how many of them count, and the words followed by zeros, so that no read leaves the array.
+
+    For kernels that choose each symbol's table while they decode.
+
+    Raises:
+        DamagedPacket: no stream can begin so.
+    """
     num_lanes = NUM_LANES if len(data) >= LANES_FROM_BYTES else 1
     head_bytes = 3 if num_lanes == 1 and len(data) % 2 else 4
     start = num_lanes * head_bytes

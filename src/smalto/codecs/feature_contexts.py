@@ -134,7 +134,7 @@ class FeatureContexts:
             if size:
                 raise DamagedPacket(f"features: {size} bytes where no values are stored; the file is damaged")
             return np.empty(shape, np.int32)
-        states, num_lanes, padded = rans._open(bytes(data))
+        states, num_lanes, padded = rans.open_stream(bytes(data))
         num_words = len(padded) - rans.PADDING_WORDS
         words = np.zeros(num_words + PULL_WORDS * (self.num_channels + 8), np.uint16)
         words[:num_words] = padded[:num_words]
