@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smalto.codecs.scale_path import IntegerScalePath, ScalePath, scale_layers
 from tests.tiny_models import seeded
 
-LITE_LAYERS = scale_layers(96, (96, 64), 256)
+LITE_LAYERS = scale_layers(96, (96, 64), 320)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class HyperpriorConfig:
         z_unit: the hyper-analysis' output is multiplied by this to give z.
     """
 
-    latent_channels: int = 256
+    latent_channels: int = 320
     hyper_channels: int = 96
     analysis_widths: tuple[int, int] = (128, 128)
     analysis_kernels: tuple[int, int, int] = (3, 3, 3)

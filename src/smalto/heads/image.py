@@ -55,7 +55,7 @@ class DecoderConfig:
 
 HIFIC = DecoderConfig()
 LITE = DecoderConfig(
-    latent_channels=256,
+    latent_channels=320,
     width=224,
     trunk_blocks=3,
     widths=(160,),
