@@ -1,8 +1,8 @@
 """Checkpoints small enough to travel: half-precision weights and moments in pieces of at most 16 MB.
 
 A checkpoint is a folder: ``state.json`` and ``piece-000.safetensors`` ... For each parameter it holds the weight
-(float16), Adam's two moments (bfloat16) and how far the averaged weight is from the weight (int8 and a scale): seven
-bytes a parameter.
+(float16), how far the averaged weight is from the weight (int8 and a scale), and Adam's two moments (bfloat16) when Adam
+trains it: three or seven bytes a parameter.
 """
 
 from __future__ import annotations

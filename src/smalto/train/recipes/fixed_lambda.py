@@ -13,7 +13,7 @@ _MIDDLE = 128
 
 
 def fixed_lambda_mse(
-    rate_lambda: float = 0.0130, target_bpp: float | None = None, learning_rate: float = 6e-4, batch_size: int = 8
+    rate_lambda: float = 0.0130, target_bpp: float | None = None, learning_rate: float = 5e-4, batch_size: int = 8
 ) -> Run:
     """One rate, squared error: ``R + lambda 255^2 MSE`` as in the CompressAI zoo.
 
@@ -30,7 +30,7 @@ def fixed_lambda_mse(
 
 
 def fixed_lambda_ms_ssim(
-    rate_lambda: float = 16.64, target_bpp: float | None = None, learning_rate: float = 6e-4, batch_size: int = 8
+    rate_lambda: float = 16.64, target_bpp: float | None = None, learning_rate: float = 5e-4, batch_size: int = 8
 ) -> Run:
     """One rate, MS-SSIM: ``R + lambda (1 - MS-SSIM)`` as in the CompressAI zoo.
 
@@ -62,7 +62,9 @@ def _fixed(
         objective=lambda: CodecObjective(config),
         crops=CropConfig(size_px=192, max_downscale=2.0, is_rotated=True),
         batch_size=batch_size,
-        optimisation=Optimisation(learning_rate=learning_rate, slow_names=(".linear.",)),
+        optimisation=Optimisation(
+            learning_rate=learning_rate, method="soap", betas=(0.95, 0.95), slow_names=(".linear.",)
+        ),
         publish=publish_codec,
         settings={"rate_lambda": rate_lambda, "target_bpp": target_bpp, "learning_rate": learning_rate},
     )
