@@ -13,6 +13,7 @@ from smalto.errors import TrainingError
 from smalto.train import checkpoint
 from smalto.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from smalto.train.recipes import build
+from smalto.train.soap import Soap
 
 PROGRESS = Progress("small", 12, 34.5, {"seed": 1})
 
@@ -65,6 +66,17 @@ def test_the_lite_codec_fits_forty_mebibytes(name: str) -> None:
     num_bytes = {"soap": 3, "adam": 7}[run.optimisation.method]  # weight, average; Adam's moments besides
     assert count <= 10_000_000
     assert num_bytes * count <= 40 * 2**20
+
+
+def test_another_optimiser_leaves_moments_alone(tmp_path: Path) -> None:
+    network, average, optimiser = _trained()
+    save_checkpoint(tmp_path / "checkpoint", PROGRESS, network, average, optimiser)
+    soap = Soap(network.parameters())
+    load_checkpoint(tmp_path / "checkpoint", network, average, soap)
+    assert not soap.state
+    before = sum(piece.stat().st_size for piece in (tmp_path / "checkpoint").iterdir())
+    save_checkpoint(tmp_path / "checkpoint", PROGRESS, network, average, soap)
+    assert sum(piece.stat().st_size for piece in (tmp_path / "checkpoint").iterdir()) < 0.7 * before
 
 
 def test_the_old_checkpoint_serves_when_the_new_one_is_not_whole(tmp_path: Path) -> None:

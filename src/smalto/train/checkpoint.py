@@ -1,8 +1,8 @@
 """Checkpoints small enough to travel: half-precision weights and moments in pieces of at most 16 MB.
 
 A checkpoint is a folder: ``state.json`` and ``piece-000.safetensors`` ... For each parameter it holds the weight
-(float16), how far the averaged weight is from the weight (int8 and a scale), and Adam's two moments (bfloat16) when Adam
-trains it: three or seven bytes a parameter.
+(float16), how far the averaged weight is from the weight (int8 and a scale), and Adam's two moments (bfloat16) when
+Adam trains it: three or seven bytes a parameter.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimi
             delta = tensors[f"average.{name}"].to(parameter.device).float() * tensors[f"scale.{name}"].item()
             averages[name].copy_(parameter + delta)
             moments = {key: tensors.get(f"{key}.{name}") for key in _MOMENTS}
-            if all(value is not None for value in moments.values()) and parameter.requires_grad:
+            is_whole = all(value is not None for value in moments.values())
+            if is_whole and parameter.requires_grad and isinstance(optimiser, torch.optim.AdamW):
                 optimiser.state[parameter] = {
                     "step": torch.tensor(float(tensors["adam_step"].item())),
                     **{key: _like(value, parameter) for key, value in moments.items() if value is not None},
