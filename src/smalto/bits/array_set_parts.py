@@ -13,6 +13,8 @@ from smalto.errors import UsageError
 
 DTYPES: dict[str, int] = {"float16": 1, "bfloat16": 2, "float32": 3, "float64": 4}
 """Name of a value's type -> its number in the file."""
+DTYPE_BYTES: dict[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+"""Name of a value's type -> bytes of a value in memory."""
 
 MAX_NAME_BYTES = 1024
 MAX_DIMENSIONS = 32

@@ -264,7 +264,7 @@ def _push_all(
 
 
 @compiled
-def _pull_bits(state: Integer, num_bits: Integer, ahead: Integer) -> tuple[Integer, Integer, Integer, Integer]:
+def pull_bits(state: Integer, num_bits: Integer, ahead: Integer) -> tuple[Integer, Integer, Integer, Integer]:
     """Read ``num_bits`` (1..16) plain bits. Gives the value, the state, the words still ahead and the words read."""
     shift = 16 - num_bits
     value = (state & 0xFFFF) >> shift
@@ -280,15 +280,15 @@ def _pull_escape(state: Integer, ahead: Integer) -> tuple[Integer, Integer, Inte
 
     Gives side, distance, state and the number of words read.
     """
-    head, state, ahead, count = _pull_bits(state, 6, ahead)
+    head, state, ahead, count = pull_bits(state, 6, ahead)
     length = head >> 1
     distance = 1
     if length > 16:
-        value, state, ahead, refilled = _pull_bits(state, length - 16, ahead)
+        value, state, ahead, refilled = pull_bits(state, length - 16, ahead)
         distance = distance << (length - 16) | value
         count += refilled
     if length > 0:
-        value, state, ahead, refilled = _pull_bits(state, min(length, 16), ahead)
+        value, state, ahead, refilled = pull_bits(state, min(length, 16), ahead)
         distance = distance << min(length, 16) | value
         count += refilled
     return head & 1, distance, state, count

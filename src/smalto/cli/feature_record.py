@@ -8,15 +8,16 @@ if TYPE_CHECKING:
     from smalto.bits.array_set_reader import ArraySetReader
 
 _LISTED = 20
-_DTYPE_BITS = {"float16": 16, "bfloat16": 16, "float32": 32, "float64": 64}
 
 
 def describe_set(reader: ArraySetReader, name: str) -> dict[str, Any]:
     """A set as plain values for JSON; the first twenty arrays by name."""
-    num_values, raw_bits = 0, 0
+    from smalto.bits.array_set_parts import DTYPE_BYTES
+
+    num_values, raw_bytes = 0, 0
     for entry in reader.entries:
         num_values += entry.num_values
-        raw_bits += entry.num_values * _DTYPE_BITS[entry.dtype]
+        raw_bytes += entry.num_values * DTYPE_BYTES[entry.dtype]
     return {
         "file": name,
         "kind": "array set",
@@ -24,7 +25,7 @@ def describe_set(reader: ArraySetReader, name: str) -> dict[str, Any]:
         "num_arrays": reader.num_entries,
         "num_values": num_values,
         "bits_per_value": 8 * reader.file_bytes / max(num_values, 1),
-        "share_percent": 800 * reader.file_bytes / max(raw_bits, 1),
+        "share_percent": 100 * reader.file_bytes / max(raw_bytes, 1),
         "codec": reader.codec,
         "quality": reader.quality,
         "profile": reader.profile_digest.hex(),

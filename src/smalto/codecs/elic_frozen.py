@@ -18,18 +18,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from smalto.bits.cdf import CdfTables
 from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.bits.varint import Cursor, varint
 from smalto.codecs.elic_context import ElicConfig, ElicMeanPath, ElicScalePath, Step
-from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis
+from smalto.codecs.hyperprior import INDEX_STEPS, NUM_SCALES, HyperAnalysis
 from smalto.codecs.hyperprior_frozen import (
-    MAX_CHUNK_SYMBOLS,
     VALUE_LIMIT,
+    HyperCoder,
     PlaneCode,
     Tile,
     Window,
@@ -37,7 +36,6 @@ from smalto.codecs.hyperprior_frozen import (
     window_grid,
 )
 from smalto.codecs.scale_path import IntegerScalePath
-from smalto.errors import DamagedPacket, LimitExceeded, UsageError
 from smalto.weights.store import DIGEST_BYTES, digest, under
 
 _HALO_CELLS = 2  # hyper cells that one cell of either hyper part can see beyond its own
@@ -84,7 +82,7 @@ def split_streams(chunk: bytes, num_streams: int, name: str) -> list[bytes]:
     return [*(cursor.take(length) for length in lengths), cursor.take(cursor.remaining)]
 
 
-class FrozenElic(nn.Module):
+class FrozenElic(HyperCoder):
     """An ELIC entropy model that writes and reads bytes.
 
     The decode side (scale path, mean path, tables, offsets, inverse gains, z gains) is the standard; the encode side
@@ -96,40 +94,17 @@ class FrozenElic(nn.Module):
         y_tables: CDF tables of the 64 scales.
     """
 
-    gain: Tensor
-    inverse_gain: Tensor
-    index_offset: Tensor
-    z_gain: Tensor
-    z_level: Tensor
+    config: ElicConfig
 
     number = CodecNumber.ELIC
     has_context = True
 
     def __init__(self, config: ElicConfig, z_tables: CdfTables, y_tables: CdfTables) -> None:
-        super().__init__()
-        channels = config.latent_channels
-        self.config = config
-        self.z_tables, self.y_tables = z_tables, y_tables
-        self.analysis = HyperAnalysis(config.analysis)
+        super().__init__(config, z_tables, y_tables, HyperAnalysis(config.analysis))
         self.mean_path = ElicMeanPath(config)
         self.scale_path = ElicScalePath(config, integer=True)
-        self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
-        self.register_buffer("z_gain", torch.ones(NUM_LEVELS, dtype=torch.int16))
-        self.register_buffer("z_level", torch.zeros(NUM_LEVELS, dtype=torch.int16))
 
     # -- what both sides compute ------------------------------------------------------------------------------------
-
-    def check_quality(self, q: int) -> None:
-        """Raise UsageError unless q is in 0..255."""
-        if not 0 <= q < NUM_LEVELS:
-            raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
-
-    def _z_indexes(self, q: int, num_cells: int) -> np.ndarray:
-        """Table number of every hyper-symbol in the order row, column, channel."""
-        first = int(self.z_level[q]) * self.config.hyper_channels
-        return np.tile(np.arange(first, first + self.config.hyper_channels, dtype=np.uint16), num_cells)
 
     def _batches(self, z: Tensor, window: Window) -> Iterator[_Batch]:
         """The window's tiles by their size, with what they read of the hyper-symbols (1, Cz, hz, wz) float64."""
@@ -171,12 +146,6 @@ class FrozenElic(nn.Module):
     # -- sender -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def hyper_latent(self, y: Tensor) -> Tensor:
-        """z (1, Cz, ceil(h/4), ceil(w/4)) of y (1, M, h, w), before rounding: the same for every quality."""
-        down, right = -y.shape[2] % _HYPER_STRIDE, -y.shape[3] % _HYPER_STRIDE
-        return self.analysis(F.pad(y, (0, right, 0, down), mode="replicate") if down or right else y)
-
-    @torch.no_grad()
     def encode(self, y: Tensor, q: int, tile_cells: int = 64, z: Tensor | None = None) -> PlaneCode:
         """Code one latent.
 
@@ -189,19 +158,12 @@ class FrozenElic(nn.Module):
         Raises:
             UsageError: q or the tile is out of range.
         """
-        self.check_quality(q)
-        if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
-            raise UsageError(
-                f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
-            )
+        self._check_call(q, tile_cells)
         z = self.hyper_latent(y) if z is None else z
-        step = int(self.z_gain[q])
-        z_symbols = to_symbols(z / step)
-        flat = np.ascontiguousarray(z_symbols[0].permute(1, 2, 0).cpu().numpy()).reshape(-1)
-        hyper = encode(flat, self._z_indexes(q, z.shape[2] * z.shape[3]), self.z_tables)
+        hyper, z_hat = self.encode_hyper(z, q)
         chunks = [b""] * (-(-y.shape[2] // tile_cells) * -(-y.shape[3] // tile_cells))
         for window in window_grid(y.shape[2], y.shape[3], tile_cells):
-            for batch in self._batches(z_symbols.double() * step, window):
+            for batch in self._batches(z_hat, window):
                 for number, chunk in zip(batch.numbers, self._encode_batch(batch, y, q), strict=True):
                     chunks[number] = chunk
         return PlaneCode(q, hyper, tuple(chunks))
@@ -246,12 +208,7 @@ class FrozenElic(nn.Module):
             DecodeMismatch: a stream does not end in the coder's first state.
             LimitExceeded: the plane has more hyper-symbols than a chunk may have.
         """
-        self.check_quality(code.q)
-        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
-        if num_tiles != len(code.main):
-            raise DamagedPacket(
-                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
-            )
+        self._check_chunks(code, height, width, tile_cells)
         z_hat = self.decode_hyper(code, height, width)
         y_hat = torch.empty(1, self.config.latent_channels, height, width, device=z_hat.device)
         for window in window_grid(height, width, tile_cells):
@@ -284,18 +241,6 @@ class FrozenElic(nn.Module):
         self._walk_symbols(batch, code.q, read)
         return symbols
 
-    def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
-        """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64."""
-        rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
-        channels = self.config.hyper_channels
-        if rows * columns * channels > MAX_CHUNK_SYMBOLS:
-            raise LimitExceeded(
-                f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; too large to read"
-            )
-        symbols = decode(code.hyper, self._z_indexes(code.q, rows * columns), self.z_tables)
-        z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
-        return z.to(self.gain.device).double() * int(self.z_gain[code.q])
-
     # -- the standard -----------------------------------------------------------------------------------------------
 
     def decode_arrays(self) -> Mapping[str, np.ndarray]:
@@ -313,12 +258,6 @@ class FrozenElic(nn.Module):
         for prefix, tables in (("z_tables", self.z_tables), ("y_tables", self.y_tables)):
             for name, array in tables.to_arrays().items():
                 arrays[f"{prefix}.{name}"] = array
-        return arrays
-
-    def encode_arrays(self) -> Mapping[str, np.ndarray]:
-        """Every array of the encode side, by name."""
-        arrays = {f"analysis.{name}": t.cpu().half().numpy() for name, t in self.analysis.state_dict().items()}
-        arrays["gain"] = self.gain.cpu().half().numpy()
         return arrays
 
     def digest(self) -> bytes:

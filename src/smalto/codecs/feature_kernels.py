@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from smalto.bits.cdf import INT32_MAX, INT32_MIN, TOTAL, DecodeTables
 from smalto.bits.compiled import compiled
-from smalto.bits.rans import LOWER
+from smalto.bits.rans import LOWER, pull_bits
 
 NUM_NEIGHBOURS = 6
 MAX_ACTIVITY = 65535
@@ -144,31 +144,20 @@ def count_symbols(
 
 
 @compiled
-def _pull_bits(state: Integer, num_bits: Integer, ahead: Integer) -> tuple[Integer, Integer, Integer, Integer]:
-    """Read ``num_bits`` (1..16) plain bits. Gives the value, the state, the words still ahead and the words read."""
-    shift = 16 - num_bits
-    value = (state & 0xFFFF) >> shift
-    state = ((state >> 16) << shift) + (state & ((1 << shift) - 1))
-    if state < LOWER:
-        return value, state << 16 | (ahead & 0xFFFF), ahead >> 16, 1
-    return value, state, ahead, 0
-
-
-@compiled
 def _pull_beyond(state: Integer, ahead: Integer, below: Integer, above: Integer) -> tuple[Integer, Integer, Integer]:
     """Read an escaped symbol from the state and the three words ahead: side and distance, last part first.
 
     Gives the symbol, the state and the words read; ``below`` and ``above`` are the symbols next to the table's.
     """
-    head, state, ahead, count = _pull_bits(state, 6, ahead)
+    head, state, ahead, count = pull_bits(state, 6, ahead)
     length = head >> 1
     distance = 0
     if length > 16:
-        distance, state, ahead, refilled = _pull_bits(state, length - 16, ahead)
+        distance, state, ahead, refilled = pull_bits(state, length - 16, ahead)
         count += refilled
     distance |= 1 << max(length - 16, 0)
     if length > 0:
-        value, state, ahead, refilled = _pull_bits(state, min(length, 16), ahead)
+        value, state, ahead, refilled = pull_bits(state, min(length, 16), ahead)
         distance = distance << min(length, 16) | value
         count += refilled
     return above + distance - 1 if head & 1 else below - distance + 1, state, count

@@ -143,7 +143,93 @@ def to_symbols(x: Tensor) -> Tensor:
     return torch.floor(x + 0.5).nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
 
 
-class FrozenHyperprior(nn.Module):
+class HyperCoder(nn.Module):
+    """What coding forms with hyper-symbols share: quality tables, hyper-symbols to bytes and back, checks of a call.
+
+    Args:
+        config: sizes.
+        z_tables: CDF tables of the hyper-symbols, number ``z_level * hyper_channels + channel``.
+        y_tables: CDF tables of the 64 scales.
+        analysis: y -> z.
+    """
+
+    gain: Tensor
+    inverse_gain: Tensor
+    index_offset: Tensor
+    z_gain: Tensor
+    z_level: Tensor
+
+    def __init__(self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, analysis: nn.Module) -> None:
+        super().__init__()
+        channels = config.latent_channels
+        self.config = config
+        self.z_tables, self.y_tables = z_tables, y_tables
+        self.analysis = analysis
+        self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
+        self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
+        self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
+        self.register_buffer("z_gain", torch.ones(NUM_LEVELS, dtype=torch.int16))
+        self.register_buffer("z_level", torch.zeros(NUM_LEVELS, dtype=torch.int16))
+
+    def _z_indexes(self, q: int, num_cells: int) -> np.ndarray:
+        """Table number of every hyper-symbol in the order row, column, channel."""
+        channels = self.config.hyper_channels
+        first = int(self.z_level[q]) * channels
+        return np.tile(np.arange(first, first + channels, dtype=np.uint16), num_cells)
+
+    @torch.no_grad()
+    def hyper_latent(self, y: Tensor) -> Tensor:
+        """z (1, Cz, ceil(h/4), ceil(w/4)) of y (1, M, h, w), before rounding: the same for every quality."""
+        return self.analysis(_padded(y))
+
+    def encode_hyper(self, z: Tensor, q: int) -> tuple[bytes, Tensor]:
+        """The chunk of hyper-symbols, and hyper-symbols times z gain as ``decode_hyper`` gives them."""
+        step = int(self.z_gain[q])
+        symbols = to_symbols(z / step)
+        hyper = encode(_flat(symbols[0]), self._z_indexes(q, z.shape[2] * z.shape[3]), self.z_tables)
+        return hyper, symbols.double() * step
+
+    def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
+        """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64.
+
+        Raises:
+            LimitExceeded: there are more than a chunk may have.
+        """
+        rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
+        channels = self.config.hyper_channels
+        if rows * columns * channels > MAX_CHUNK_SYMBOLS:
+            raise LimitExceeded(
+                f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; too large to read"
+            )
+        symbols = decode(code.hyper, self._z_indexes(code.q, rows * columns), self.z_tables)
+        z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
+        return z.to(self.gain.device).double() * int(self.z_gain[code.q])
+
+    def _check_call(self, q: int, tile_cells: int) -> None:
+        """Raise UsageError unless level and tile can be encoded with."""
+        check_quality(q)
+        if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
+            raise UsageError(
+                f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
+            )
+
+    def _check_chunks(self, code: PlaneCode, height: int, width: int, tile_cells: int) -> None:
+        """Raise UsageError or DamagedPacket unless the level exists and every tile has its chunk."""
+        check_quality(code.q)
+        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
+        if num_tiles != len(code.main):
+            raise DamagedPacket(
+                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
+            )
+
+    def encode_arrays(self) -> Mapping[str, np.ndarray]:
+        """Every array of the encode side, by name."""
+        arrays = {f"analysis.{name}": t.cpu().half().numpy() for name, t in self.analysis.state_dict().items()}
+        arrays["gain"] = self.gain.cpu().half().numpy()
+        return arrays
+
+
+class FrozenHyperprior(HyperCoder):
     """A mean-scale hyperprior that writes and reads bytes.
 
     The decode side (scale path, mean path, tables, offsets, inverse gains, z gains) is the standard; the encode side
@@ -157,11 +243,6 @@ class FrozenHyperprior(nn.Module):
     """
 
     scale_path: IntegerScalePath
-    gain: Tensor
-    inverse_gain: Tensor
-    index_offset: Tensor
-    z_gain: Tensor
-    z_level: Tensor
 
     number = CodecNumber.HYPERPRIOR
     has_context = False
@@ -169,28 +250,14 @@ class FrozenHyperprior(nn.Module):
     def __init__(
         self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, networks: CodingNetworks | None = None
     ) -> None:
-        super().__init__()
-        channels = config.latent_channels
-        self.config = config
-        self.z_tables, self.y_tables = z_tables, y_tables
         if networks is None:
             if not isinstance(config, HyperpriorConfig):
                 raise UsageError(f"{type(config).__name__} says no networks; pass them")
             networks = _lite_networks(config)
-        self.analysis, self.mean_path, self.scale_path = networks
-        self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
-        self.register_buffer("z_gain", torch.ones(NUM_LEVELS, dtype=torch.int16))
-        self.register_buffer("z_level", torch.zeros(NUM_LEVELS, dtype=torch.int16))
+        super().__init__(config, z_tables, y_tables, networks.analysis)
+        self.mean_path, self.scale_path = networks.mean_path, networks.scale_path
 
     # -- what both sides compute ------------------------------------------------------------------------------------
-
-    def _z_indexes(self, q: int, height: int, width: int) -> np.ndarray:
-        """Table number of every hyper-symbol in the order row, column, channel."""
-        channels = self.config.hyper_channels
-        first = int(self.z_level[q]) * channels  # type: ignore[index]
-        return np.tile(np.arange(first, first + channels, dtype=np.uint16), height * width)
 
     @torch.no_grad()
     def parameters_of(self, z: Tensor, q: int, tile: Tile) -> tuple[Tensor, Tensor]:
@@ -224,11 +291,6 @@ class FrozenHyperprior(nn.Module):
     # -- sender -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def hyper_latent(self, y: Tensor) -> Tensor:
-        """z (1, Cz, ceil(h/4), ceil(w/4)) of y (1, M, h, w), before rounding: the same for every quality."""
-        return self.analysis(_padded(y))
-
-    @torch.no_grad()
     def encode(self, y: Tensor, q: int, tile_cells: int = 64, z: Tensor | None = None) -> PlaneCode:
         """Code one latent.
 
@@ -241,16 +303,9 @@ class FrozenHyperprior(nn.Module):
         Raises:
             UsageError: q or the tile is out of range.
         """
-        check_quality(q)
-        if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
-            raise UsageError(
-                f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
-            )
+        self._check_call(q, tile_cells)
         z = self.hyper_latent(y) if z is None else z
-        step = int(self.z_gain[q])  # type: ignore[index]
-        z_symbols = to_symbols(z / step)
-        hyper = encode(_flat(z_symbols[0]), self._z_indexes(q, z.shape[2], z.shape[3]), self.z_tables)
-        z_hat = z_symbols.double() * step
+        hyper, z_hat = self.encode_hyper(z, q)
         gain, _ = self._gains(q)
         chunks = [b""] * (-(-y.shape[2] // tile_cells) * -(-y.shape[3] // tile_cells))
         for window in window_grid(y.shape[2], y.shape[3], tile_cells):
@@ -274,12 +329,7 @@ class FrozenHyperprior(nn.Module):
             DecodeMismatch: a chunk does not end in the coder's first state.
             LimitExceeded: the plane has more hyper-symbols than a chunk may have.
         """
-        check_quality(code.q)
-        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
-        if num_tiles != len(code.main):
-            raise DamagedPacket(
-                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
-            )
+        self._check_chunks(code, height, width, tile_cells)
         z_hat = self.decode_hyper(code, height, width)
         shape = (1, self.config.latent_channels, height, width)
         y_hat = torch.empty(shape, device=z_hat.device, memory_format=torch.channels_last)
@@ -296,19 +346,6 @@ class FrozenHyperprior(nn.Module):
             values = values.mul_(inverse).add_(mean).nan_to_num_(0.0, VALUE_LIMIT, -VALUE_LIMIT)
             y_hat[:, :, area.top : area.bottom, area.left : area.right] = values.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
         return y_hat
-
-    def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
-        """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64."""
-        rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
-        channels = self.config.hyper_channels
-        if rows * columns * channels > MAX_CHUNK_SYMBOLS:
-            raise LimitExceeded(
-                f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; too large to read"
-            )
-        symbols = decode(code.hyper, self._z_indexes(code.q, rows, columns), self.z_tables)
-        z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
-        device = self.gain.device
-        return z.to(device).double() * int(self.z_gain[code.q])  # type: ignore[index]
 
     # -- the standard -----------------------------------------------------------------------------------------------
 
@@ -331,12 +368,6 @@ class FrozenHyperprior(nn.Module):
         for prefix, tables in (("z_tables", self.z_tables), ("y_tables", self.y_tables)):
             for name, array in tables.to_arrays().items():
                 arrays[f"{prefix}.{name}"] = array
-        return arrays
-
-    def encode_arrays(self) -> Mapping[str, np.ndarray]:
-        """Every array of the encode side, by name."""
-        arrays = {f"analysis.{name}": t.cpu().half().numpy() for name, t in self.analysis.state_dict().items()}
-        arrays["gain"] = self.gain.cpu().half().numpy()
         return arrays
 
     @classmethod

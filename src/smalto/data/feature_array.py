@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from smalto.bits.array_set_parts import DTYPE_BYTES
 from smalto.errors import FeatureFileError, UsageError
 
 BFLOAT16 = "bfloat16"
-DTYPE_BYTES = {"float16": 2, BFLOAT16: 2, "float32": 4, "float64": 8}
 GROUP_BYTES = 16 << 20
 MAX_AXES = 32
 

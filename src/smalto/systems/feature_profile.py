@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import struct
@@ -44,7 +45,7 @@ class FeatureProfile:
         if self.tier not in TIERS:
             raise ProfileError(f"feature profile: no tier is called {self.tier!r}; there are {', '.join(TIERS)}")
 
-    @property
+    @functools.cached_property
     def digest(self) -> bytes:
         """8 bytes over tier, facts and arrays: what files carry."""
         from smalto.weights.store import DIGEST_BYTES, digest
@@ -56,6 +57,10 @@ class FeatureProfile:
 
     def to_bytes(self) -> bytes:
         """The profile as a safetensors file; facts stand in its metadata."""
+        return self._data
+
+    @functools.cached_property
+    def _data(self) -> bytes:
         import numpy as np
         from safetensors.numpy import save
 

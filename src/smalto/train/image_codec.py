@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalto.codecs.hyperprior import LITE as LITE_CODEC
-from smalto.codecs.hyperprior import NUM_LEVELS, HyperpriorConfig, MeanScaleHyperprior
+from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
 from smalto.encoders.hific import LITE as LITE_ENCODER
 from smalto.encoders.hific import Encoder, EncoderConfig
 from smalto.heads.image import LITE as LITE_DECODER
 from smalto.heads.image import Decoder, DecoderConfig
 from smalto.measure.ssim import ms_ssim_loss
+from smalto.train.levels import draw_levels, lambda_of
 from smalto.train.rate_control import RateController
 from smalto.train.run import Objective, StepResult
 
@@ -84,15 +84,11 @@ class CodecObjective(Objective):
 
     def lambda_of(self, q: Tensor) -> Tensor:
         """(B,) levels -> (B,) weight of the distortion."""
-        first, last = (math.log(value) for value in self.config.lambdas)
-        return torch.exp(first + (last - first) * q.float() / (NUM_LEVELS - 1))
+        return lambda_of(q, self.config.lambdas)
 
     def draw_levels(self, num: int, device: torch.device) -> Tensor:
         """Quality levels of a batch: spread evenly with a common random shift, or the fixed one."""
-        if self.config.fixed_q is not None:
-            return torch.full((num,), float(self.config.fixed_q), device=device)
-        spread = (torch.randperm(num, device=device) + torch.rand(num, device=device)) / num
-        return (spread * NUM_LEVELS).floor().clamp(0, NUM_LEVELS - 1)
+        return draw_levels(num, device, self.config.fixed_q)
 
     def forward(self, batch: Tensor) -> StepResult:
         """The loss of a batch (B, 3, S, S) in [0, 1]; S a multiple of 64."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from smalto.codecs.hyperprior import NUM_LEVELS
 from smalto.codecs.index_planes import TOP_INDEX, IndexPlaneCodec, IndexPlaneConfig
+from smalto.train.levels import draw_levels, lambda_of
 from smalto.train.run import Objective, StepResult
 
 _MIDDLE_LAMBDA = 0.005
@@ -50,15 +49,11 @@ class IndexPlaneObjective(Objective):
 
     def lambda_of(self, q: Tensor) -> Tensor:
         """(B,) levels -> (B,) weight of the squared error."""
-        first, last = (math.log(value) for value in self.config.lambdas)
-        return torch.exp(first + (last - first) * q.float() / (NUM_LEVELS - 1))
+        return lambda_of(q, self.config.lambdas)
 
     def draw_levels(self, num: int, device: torch.device) -> Tensor:
         """Quality levels of a batch: spread evenly with a common random shift, or the fixed one."""
-        if self.config.fixed_q is not None:
-            return torch.full((num,), float(self.config.fixed_q), device=device)
-        spread = (torch.randperm(num, device=device) + torch.rand(num, device=device)) / num
-        return (spread * NUM_LEVELS).floor().clamp(0, NUM_LEVELS - 1)
+        return draw_levels(num, device, self.config.fixed_q)
 
     def forward(self, batch: Tensor) -> StepResult:
         """The loss of a batch (B, 3, S, S) in [0, 1], S a multiple of 64."""
