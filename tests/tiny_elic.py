@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from smalto.codecs.elic import Elic
 from smalto.codecs.elic_context import ElicConfig
 from smalto.codecs.elic_freeze import freeze_elic
 from smalto.codecs.elic_frozen import FrozenElic
+from smalto.codecs.elic_planes import ElicPlaneCodec, ElicPlaneConfig
 from smalto.codecs.scale_path import BIAS_UNIT
 from tests.tiny_models import seeded
 
@@ -47,3 +49,13 @@ def tiny_elic_trained(config: ElicConfig = TINY_ELIC) -> Elic:
 def tiny_elic(config: ElicConfig = TINY_ELIC) -> FrozenElic:
     """The coding form."""
     return freeze_elic(tiny_elic_trained(config))
+
+
+TINY_ELIC_PLANES = ElicPlaneConfig(filters=8, num_blocks=1, codec=replace(TINY_ELIC, gain_range=(4.0, 40.0)))
+
+
+def tiny_elic_planes() -> ElicPlaneCodec:
+    """The training form of a one-channel codec."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return ElicPlaneCodec(TINY_ELIC_PLANES).eval()

@@ -1,4 +1,4 @@
-"""The one-channel codec of feature planes: an image codec whose pictures are grey planes of transform indexes.
+"""One-channel codecs of feature planes: an image codec whose pictures are grey planes of transform indexes.
 
 ::
 
@@ -15,12 +15,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smalto.codecs.elic import Elic
+from smalto.codecs.elic_frozen import FrozenElic
 from smalto.codecs.freeze import freeze, shipped_state
 from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
@@ -57,6 +60,12 @@ class IndexPlaneConfig:
 HYPERPRIOR = IndexPlaneConfig()
 
 
+class PlaneCodecConfig(Protocol):
+    """Layers of a one-channel codec: a frozen dataclass, whose values are part of the digest."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class PlaneEstimate:
     """What the training form gives.
@@ -70,23 +79,24 @@ class PlaneEstimate:
     bits: Tensor
 
 
-class IndexPlaneCodec(nn.Module):
-    """The training form.
-
-    Source: DT-UFC, section 5.2 (Hyperprior with one channel, (N, M) = (128, 192)); Balle et al. 2018. Different here:
-    means beside scales, an integer scale path, and gain units, so that one set of weights stands for all lambdas.
+class PlaneCodec(nn.Module):
+    """The training form of a one-channel codec.
 
     Args:
         config: layers.
+        analysis: g_a, (B, 1, H, W) to (B, M, H / 16, W / 16).
+        codec: of the latent.
+        synthesis: g_s.
     """
 
-    def __init__(self, config: IndexPlaneConfig = HYPERPRIOR) -> None:
+    def __init__(
+        self, config: PlaneCodecConfig, analysis: nn.Module, codec: MeanScaleHyperprior | Elic, synthesis: nn.Module
+    ) -> None:
         super().__init__()
         self.config = config
-        channels = config.codec.latent_channels
-        self.analysis = gdn_analysis(config.filters, channels, 1)
-        self.codec = MeanScaleHyperprior(config.codec)
-        self.synthesis = gdn_synthesis(config.filters, channels, 1)
+        self.analysis = analysis
+        self.codec = codec
+        self.synthesis = synthesis
 
     def estimate(self, planes: Tensor, q: Tensor) -> PlaneEstimate:
         """Differentiable rate and reconstruction.
@@ -100,21 +110,47 @@ class IndexPlaneCodec(nn.Module):
         return PlaneEstimate(self.synthesis(coded.y_hat).float() + 0.5, coded.y_bits + coded.z_bits)
 
 
-class FrozenIndexPlaneCodec(nn.Module):
-    """The coding form: uint8 planes to bytes and back.
+class IndexPlaneCodec(PlaneCodec):
+    """The training form with a hyperprior.
+
+    Source: DT-UFC, section 5.2 (Hyperprior with one channel, (N, M) = (128, 192)); Balle et al. 2018. Different here:
+    means beside scales, an integer scale path, and gain units, so that one set of weights stands for all lambdas.
 
     Args:
         config: layers.
-        codec: the latent's coding form.
     """
 
-    def __init__(self, config: IndexPlaneConfig, codec: FrozenHyperprior) -> None:
+    config: IndexPlaneConfig
+    codec: MeanScaleHyperprior
+
+    def __init__(self, config: IndexPlaneConfig = HYPERPRIOR) -> None:
+        filters, channels = config.filters, config.codec.latent_channels
+        super().__init__(
+            config,
+            gdn_analysis(filters, channels, 1),
+            MeanScaleHyperprior(config.codec),
+            gdn_synthesis(filters, channels, 1),
+        )
+
+
+class FrozenPlaneCodec(nn.Module):
+    """The coding form of a one-channel codec: uint8 planes to bytes and back.
+
+    Args:
+        config: layers.
+        analysis: g_a.
+        codec: the latent's coding form.
+        synthesis: g_s.
+    """
+
+    def __init__(
+        self, config: PlaneCodecConfig, analysis: nn.Module, codec: FrozenHyperprior | FrozenElic, synthesis: nn.Module
+    ) -> None:
         super().__init__()
-        channels = config.codec.latent_channels
         self.config = config
         self.codec = codec
-        self.analysis = gdn_analysis(config.filters, channels, 1)
-        self.synthesis = gdn_synthesis(config.filters, channels, 1)
+        self.analysis = analysis
+        self.synthesis = synthesis
 
     @torch.no_grad()
     def encode(self, plane: np.ndarray, q: int, tile_cells: int = 64) -> PlaneCode:
@@ -130,11 +166,35 @@ class FrozenIndexPlaneCodec(nn.Module):
         """
         if plane.ndim != 2 or plane.dtype != np.uint8 or plane.size == 0:
             raise UsageError(f"planes are (H, W) uint8, not {plane.shape} {plane.dtype}; pack the array first")
-        x = torch.from_numpy(np.ascontiguousarray(plane)).to(self._device())[None, None].float() / TOP_INDEX - 0.5
+        return self.codec.encode(self.latent(plane.astype(np.float32)), q, tile_cells)
+
+    def encode_levels(self, plane: np.ndarray, q: int, tile_cells: int = 64) -> PlaneCode:
+        """Code one plane of numbers between indexes, as scaled values of more than 8 bits are.
+
+        Args:
+            plane: (H, W) float32 in 0..255; sides as in ``encode``, and so are the other arguments.
+
+        Raises:
+            UsageError: the plane is not so, or a setting is out of range.
+        """
+        return self.codec.encode(self.latent(plane), q, tile_cells)
+
+    @torch.no_grad()
+    def latent(self, plane: np.ndarray) -> Tensor:
+        """y (1, M, ceil(H / 16), ceil(W / 16)) of a plane (H, W) float32 in 0..255, before quantisation.
+
+        Raises:
+            UsageError: the plane is not so.
+        """
+        if plane.ndim != 2 or plane.dtype != np.float32 or plane.size == 0:
+            raise UsageError(f"planes of levels are (H, W) float32, not {plane.shape} {plane.dtype}; pack the array")
+        if not (plane.min() >= 0.0 and plane.max() <= TOP_INDEX):  # also where it holds NaN
+            raise UsageError("planes of levels lie in 0..255; scale the array first")
+        x = torch.from_numpy(np.ascontiguousarray(plane)).to(self._device())[None, None] / TOP_INDEX - 0.5
         down, right = -x.shape[2] % STRIDE, -x.shape[3] % STRIDE
         if down or right:
             x = F.pad(x, (0, right, 0, down), mode="replicate")
-        return self.codec.encode(self.analysis(x).float(), q, tile_cells)
+        return self.analysis(x).float()
 
     @torch.no_grad()
     def decode(self, code: PlaneCode, height: int, width: int, tile_cells: int = 64) -> np.ndarray:
@@ -166,13 +226,35 @@ class FrozenIndexPlaneCodec(nn.Module):
         arrays = {f"codec.{name}": array for name, array in self.codec.encode_arrays().items()}
         return arrays | {f"analysis.{n}": t.cpu().half().numpy() for n, t in self.analysis.state_dict().items()}
 
+    def load_transforms(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Fill g_a and g_s from the arrays ``analysis.*`` and ``synthesis.*``."""
+        for part in (self.analysis, self.synthesis):
+            own = under(arrays, "analysis" if part is self.analysis else "synthesis")
+            part.load_state_dict({name: torch.from_numpy(array).float() for name, array in own.items()})
+
+    def take_transforms(self, trained: PlaneCodec) -> None:
+        """Fill g_a and g_s from a trained codec, rounded to half precision as they ship."""
+        self.analysis.load_state_dict(shipped_state(trained.analysis.state_dict()))
+        self.synthesis.load_state_dict(shipped_state(trained.synthesis.state_dict()))
+
+
+class FrozenIndexPlaneCodec(FrozenPlaneCodec):
+    """The coding form with a hyperprior.
+
+    Args:
+        config: layers.
+        codec: the latent's coding form.
+    """
+
+    def __init__(self, config: IndexPlaneConfig, codec: FrozenHyperprior) -> None:
+        filters, channels = config.filters, config.codec.latent_channels
+        super().__init__(config, gdn_analysis(filters, channels, 1), codec, gdn_synthesis(filters, channels, 1))
+
     @classmethod
     def from_arrays(cls, config: IndexPlaneConfig, arrays: Mapping[str, np.ndarray]) -> FrozenIndexPlaneCodec:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
         codec = cls(config, FrozenHyperprior.from_arrays(config.codec, under(arrays, "codec")))
-        for part in ("analysis", "synthesis"):
-            state = {name: torch.from_numpy(array).float() for name, array in under(arrays, part).items()}
-            getattr(codec, part).load_state_dict(state)
+        codec.load_transforms(arrays)
         return codec.eval()
 
 
@@ -185,6 +267,5 @@ def freeze_index_planes(trained: IndexPlaneCodec, positions: Tensor | None = Non
         positions: (256,) place of each quality level on the trained scale, rising; the identity by default.
     """
     frozen = FrozenIndexPlaneCodec(trained.config, freeze(trained.codec, positions))
-    frozen.analysis.load_state_dict(shipped_state(trained.analysis.state_dict()))
-    frozen.synthesis.load_state_dict(shipped_state(trained.synthesis.state_dict()))
+    frozen.take_transforms(trained)
     return frozen.to(next(trained.parameters()).device).eval()
