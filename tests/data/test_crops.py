@@ -116,3 +116,25 @@ def test_wrong_use_is_named(folder: Path, cache: PictureCache, tmp_path: Path) -
     with pytest.raises(SmaltoError, match=r"not a \.tar"):
         cache_pictures(folder / "a.png", tmp_path / "x.u8")
     assert not (tmp_path / "x.u8").exists()
+
+
+def test_pictures_held_out_are_no_training_pictures(tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(40):
+        Pil.fromarray(np.full((16, 16, 3), number, np.uint8)).save(root / f"{number:02d}.png")
+    crops = Crops(cache_pictures(root, tmp_path / "many.u8"), CropConfig(16))
+    training, held = crops.split(8, CropConfig(8))
+    assert len(held.usable) == 5
+    assert sorted([*training.usable, *held.usable]) == list(range(40))
+    assert np.array_equal(crops.split(8, CropConfig(8))[1].usable, held.usable)
+    assert training.num_pixels == 35 * 16 * 16
+    seen = {int(training.batch(step, 16)[0, 0, 0, 0]) for step in range(200)}
+    assert seen <= set(training.usable.tolist())
+    assert {int(value) for value in held.batch(0, 64)[:, 0, 0, 0]} == set(held.usable.tolist())
+    assert len(crops.split(100, CropConfig(8))[1].usable) == 1
+
+
+def test_one_picture_cannot_be_split(cache: PictureCache) -> None:
+    with pytest.raises(UsageError, match="one picture cannot be split"):
+        Crops(cache, CropConfig(45)).split(16, CropConfig(8))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ from torch import nn
 
 from smalto.errors import TrainingError
 from smalto.train import checkpoint
-from smalto.train.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from smalto.train.checkpoint import (
+    Progress,
+    load_average,
+    load_checkpoint,
+    load_weights,
+    read_progress,
+    read_weights_facts,
+    save_checkpoint,
+    save_weights,
+)
 from smalto.train.recipes import build
 from smalto.train.soap import Soap
 
@@ -85,6 +96,41 @@ def test_the_old_checkpoint_serves_when_the_new_one_is_not_whole(tmp_path: Path)
     save_checkpoint(folder, PROGRESS, network, average, optimiser)
     folder.rename(tmp_path / "checkpoint.old")
     assert read_progress(folder) == PROGRESS
+
+
+def test_the_schedule_comes_back_and_old_checkpoints_have_none(tmp_path: Path) -> None:
+    network, average, optimiser = _trained()
+    folder = tmp_path / "checkpoint"
+    progress = replace(PROGRESS, schedule={"share": 0.1, "best_loss": None, "bad_rounds": 3})
+    save_checkpoint(folder, progress, network, average, optimiser)
+    assert read_progress(folder) == progress
+    state = json.loads((folder / "state.json").read_text())
+    del state["schedule"]
+    (folder / "state.json").write_text(json.dumps(state))
+    assert load_checkpoint(folder, network, average, optimiser) == PROGRESS
+
+
+def test_averages_alone_come_back(tmp_path: Path) -> None:
+    network, average, optimiser = _trained()
+    save_checkpoint(tmp_path / "checkpoint", PROGRESS, network, average, optimiser)
+    fresh = copy.deepcopy(network)
+    assert load_average(tmp_path / "checkpoint", fresh) == PROGRESS
+    for before, after in zip(average.parameters(), fresh.parameters(), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-2, atol=1e-3)
+
+
+def test_weights_come_back_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 5000)
+    network, average, _ = _trained()
+    assert read_weights_facts(tmp_path / "best") is None
+    save_weights(tmp_path / "best", network.state_dict(), {"loss": 0.25, "step": 7})
+    facts = read_weights_facts(tmp_path / "best")
+    assert facts is not None
+    assert (facts["loss"], facts["step"]) == (0.25, 7)
+    load_weights(tmp_path / "best", average)
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), average.parameters(), strict=True))
+    with pytest.raises(TrainingError, match="not weights of this recipe"):
+        load_weights(tmp_path / "best", nn.Linear(2, 2))
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

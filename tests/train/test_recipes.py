@@ -36,8 +36,21 @@ def test_optional_settings_take_none_and_numbers() -> None:
         ("nothing", {}, "no recipe is called 'nothing'"),
         ("image-codec", {"speed": "1"}, "no setting 'speed'"),
         ("image-codec", {"batch_size": "many"}, "batch_size=many: expected int"),
+        ("feature-elic", {"schedule": "steps"}, "schedule=steps: expected cosine or plateau"),
     ],
 )
 def test_wrong_words_are_named(name: str, settings: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build(name, settings)
+
+
+@pytest.mark.parametrize("name", ["feature-hyperprior", "feature-elic"])
+def test_feature_codecs_train_as_the_paper_does(name: str) -> None:
+    run = build(name, {"schedule": "plateau", "rate_lambda": "0.007"})
+    optimisation = run.optimisation
+    assert (optimisation.schedule, optimisation.method, optimisation.learning_rate) == ("plateau", "adam", 1e-4)
+    assert (optimisation.plateau.floor, optimisation.plateau.last_rounds) == (1e-8, 20)
+    assert run.validation is not None
+    assert run.settings["schedule"] == "plateau"
+    usual = build(name, {})
+    assert (usual.optimisation.schedule, usual.validation, usual.settings["rate_lambda"]) == ("cosine", None, None)

@@ -14,7 +14,7 @@ import json
 import queue
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -151,14 +151,23 @@ class CropConfig:
 class Crops:
     """Random crops of a cache, drawn with equal probability per pixel of the source.
 
+    Args:
+        cache: decoded pictures.
+        config: how crops are drawn.
+        among: numbers of the pictures to draw from; None is all of them.
+
+    Raises:
+        UsageError: none of them is large enough.
+
     Example:
         >>> crops = Crops(cache_pictures("pictures", "runs/first/pictures.u8"), CropConfig(192))  # doctest: +SKIP
         >>> crops.batch(step=0, num_crops=8).shape  # doctest: +SKIP
         (8, 3, 192, 192)
     """
 
-    def __init__(self, cache: PictureCache, config: CropConfig) -> None:
-        usable = [k for k, (height, width) in enumerate(cache.shapes) if min(height, width) >= config.size_px]
+    def __init__(self, cache: PictureCache, config: CropConfig, among: Sequence[int] | None = None) -> None:
+        numbers = range(len(cache)) if among is None else among
+        usable = [k for k in numbers if min(cache.shapes[k]) >= config.size_px]
         if not usable:
             raise UsageError(f"{cache.path}: no picture has sides of {config.size_px} px or more; choose smaller crops")
         self.cache = cache
@@ -166,6 +175,32 @@ class Crops:
         self.usable = np.array(usable)
         areas = np.array([cache.shapes[k][0] * cache.shapes[k][1] for k in usable], dtype=np.float64)
         self._edges = np.cumsum(areas) / areas.sum()
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of the pictures that crops are drawn from."""
+        return sum(self.cache.shapes[k][0] * self.cache.shapes[k][1] for k in self.usable)
+
+    def split(self, every: int, held_config: CropConfig) -> tuple[Crops, Crops]:
+        """Crops of most pictures, and of one in ``every``, at least of one picture.
+
+        Which ones follows from their number alone. They are drawn, not counted off: planes of several models may take
+        turns in a set, and counting off could then hit one model alone.
+
+        Args:
+            every: 2 or more.
+            held_config: how crops of the second kind are drawn.
+
+        Raises:
+            UsageError: there are fewer than two pictures to draw from.
+        """
+        num = len(self.usable)
+        if num < 2:
+            raise UsageError(f"{self.cache.path}: one picture cannot be split; training with validation needs two")
+        places = np.random.default_rng(num).permutation(num)[: max(num // every, 1)]
+        held = np.sort(self.usable[places])
+        rest = np.setdiff1d(self.usable, held)
+        return Crops(self.cache, self.config, rest.tolist()), Crops(self.cache, held_config, held.tolist())
 
     def batch(self, step: int, num_crops: int) -> np.ndarray:
         """Crops of one training step.

@@ -7,10 +7,11 @@ Adam trains it: three or seven bytes a parameter.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,25 +34,57 @@ class Progress:
         step: steps done.
         seconds: time spent training, over all slices.
         settings: the recipe's arguments.
+        schedule: where a learning rate that follows the loss stands; empty where it follows the clock.
     """
 
     recipe: str
     step: int
     seconds: float
     settings: Mapping[str, object]
+    schedule: Mapping[str, float | int | None] = field(default_factory=dict)
 
 
 def save_checkpoint(
     folder: Path, progress: Progress, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
     """Write a checkpoint; the one that was there stays until the new one is whole."""
+    _write_pieces(folder, _tensors(network, average, optimiser), asdict(progress))
+
+
+def save_weights(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, float]) -> None:
+    """Write a network's state as it is, with figures about it; what was there stays until it is whole."""
+    _write_pieces(folder, tensors, facts)
+
+
+def read_weights_facts(folder: Path) -> dict[str, float] | None:
+    """The figures that ``save_weights`` wrote; None when it wrote nothing here."""
+    try:
+        return json.loads((_whole(folder) / "state.json").read_text())
+    except TrainingError:
+        return None
+
+
+def load_weights(folder: Path, network: nn.Module) -> None:
+    """Fill a network with what ``save_weights`` wrote.
+
+    Raises:
+        TrainingError: it is absent, damaged, or of another network.
+    """
+    try:
+        network.load_state_dict(_read_pieces(_whole(folder)))
+    except RuntimeError as error:
+        raise TrainingError(f"{folder}: not weights of this recipe ({str(error).splitlines()[0]})") from error
+
+
+def _write_pieces(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:
+    """A folder of pieces and ``state.json``, put in place when it is whole."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    pieces = _in_pieces(_tensors(network, average, optimiser))
+    pieces = _in_pieces(tensors)
     for number, piece in enumerate(pieces):
         save_file(piece, fresh / f"piece-{number:03d}.safetensors")
-    state = {**asdict(progress), "num_pieces": len(pieces)}
+    state = {**facts, "num_pieces": len(pieces)}
     (fresh / "state.json").write_text(json.dumps(state, indent=1, default=str) + "\n")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -68,7 +101,9 @@ def read_progress(folder: Path) -> Progress:
         TrainingError: there is none.
     """
     state = json.loads((_whole(folder) / "state.json").read_text())
-    return Progress(state["recipe"], int(state["step"]), float(state["seconds"]), state["settings"])
+    return Progress(
+        state["recipe"], int(state["step"]), float(state["seconds"]), state["settings"], state.get("schedule", {})
+    )
 
 
 def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
@@ -77,8 +112,32 @@ def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimi
     Raises:
         TrainingError: the checkpoint is absent, damaged, or of other networks.
     """
-    whole = _whole(folder)
-    tensors = _read_pieces(whole)
+    tensors = _load_networks(folder, network, average)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            moments = {key: tensors.get(f"{key}.{name}") for key in _MOMENTS}
+            is_whole = all(value is not None for value in moments.values())
+            if is_whole and parameter.requires_grad and isinstance(optimiser, torch.optim.AdamW):
+                optimiser.state[parameter] = {
+                    "step": torch.tensor(float(tensors["adam_step"].item())),
+                    **{key: _like(value, parameter) for key, value in moments.items() if value is not None},
+                }
+    return read_progress(folder)
+
+
+def load_average(folder: Path, network: nn.Module) -> Progress:
+    """Fill a network with a checkpoint's averaged weights.
+
+    Raises:
+        TrainingError: the checkpoint is absent, damaged, or of another network.
+    """
+    _load_networks(folder, copy.deepcopy(network), network)
+    return read_progress(folder)
+
+
+def _load_networks(folder: Path, network: nn.Module, average: nn.Module) -> dict[str, Tensor]:
+    """Restore both networks; all tensors of the checkpoint."""
+    tensors = _read_pieces(_whole(folder))
     state = {name[len("weight.") :]: value.float() for name, value in tensors.items() if name.startswith("weight.")}
     try:
         network.load_state_dict(state)
@@ -90,14 +149,7 @@ def load_checkpoint(folder: Path, network: nn.Module, average: nn.Module, optimi
         for name, parameter in network.named_parameters():
             delta = tensors[f"average.{name}"].to(parameter.device).float() * tensors[f"scale.{name}"].item()
             averages[name].copy_(parameter + delta)
-            moments = {key: tensors.get(f"{key}.{name}") for key in _MOMENTS}
-            is_whole = all(value is not None for value in moments.values())
-            if is_whole and parameter.requires_grad and isinstance(optimiser, torch.optim.AdamW):
-                optimiser.state[parameter] = {
-                    "step": torch.tensor(float(tensors["adam_step"].item())),
-                    **{key: _like(value, parameter) for key, value in moments.items() if value is not None},
-                }
-    return read_progress(folder)
+    return tensors
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

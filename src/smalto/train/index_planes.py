@@ -1,4 +1,4 @@
-"""The objective of the learned feature codecs: planes of transform indexes at every rate at once."""
+"""The objective of the learned feature codecs: planes of transform indexes, at every rate at once or at one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from smalto.codecs.elic_planes import ElicPlaneCodec, ElicPlaneConfig
 from smalto.codecs.index_planes import TOP_INDEX, IndexPlaneCodec, IndexPlaneConfig
 from smalto.train.levels import draw_levels, lambda_of
 from smalto.train.run import Objective, StepResult
@@ -20,18 +21,23 @@ class IndexPlaneObjectiveConfig:
     """What the codec is trained for.
 
     Args:
-        codec: layers.
+        codec: layers, and by its type which codec: with a hyperprior, or ELIC.
         lambdas: weight of the squared error of indexes at q = 0 and at q = 255; its logarithm is linear in q.
         fixed_q: train this one quality only; None draws q for every plane.
     """
 
-    codec: IndexPlaneConfig = field(default_factory=IndexPlaneConfig)
+    codec: IndexPlaneConfig | ElicPlaneConfig = field(default_factory=IndexPlaneConfig)
     lambdas: tuple[float, float] = (0.0005, 0.05)
     fixed_q: int | None = None
 
 
+def plane_codec(config: IndexPlaneConfig | ElicPlaneConfig) -> IndexPlaneCodec | ElicPlaneCodec:
+    """The training form of a one-channel codec, by its configuration."""
+    return ElicPlaneCodec(config) if isinstance(config, ElicPlaneConfig) else IndexPlaneCodec(config)
+
+
 class IndexPlaneObjective(Objective):
-    """The one-channel codec with the loss ``BPFP + lambda(q) 255^2 MSE``.
+    """A one-channel codec with the loss ``BPFP + lambda(q) 255^2 MSE``.
 
     Math: BPFP are bits per index, MSE that of indexes / 255. Planes arrive as grey pictures; the first channel counts.
     Per plane the loss is weighted by ``(lambda / 0.005)^-1/2``, so that low and high rates pull equally.
@@ -42,7 +48,7 @@ class IndexPlaneObjective(Objective):
     def __init__(self, config: IndexPlaneObjectiveConfig | None = None) -> None:
         super().__init__()
         self.config = config or IndexPlaneObjectiveConfig()
-        self.codec = IndexPlaneCodec(self.config.codec)
+        self.codec = plane_codec(self.config.codec)
 
     def start(self, batches: Iterator[Tensor]) -> None:
         """Nothing: layers start from their random values."""
@@ -82,7 +88,7 @@ class IndexPlaneObjective(Objective):
         return torch.cat(list(rows), dim=1)  # (3, B S, 4 S)
 
     def load_installed(self, system: str) -> None:
-        """Start from the installed weights of the feature codec."""
+        """Start from the installed weights of the same codec."""
         from smalto.train.release_planes import load_planes_training_state
 
         load_planes_training_state(self, system)

@@ -1,18 +1,18 @@
 """The training loop: one for every recipe. Read it top to bottom.
 
-Stops at its time budget, resumes from a checkpoint or from installed weights, averages weights, logs to CSV and saves
-sample pictures. Several devices: ``torchrun --nproc-per-node N -m smalto train RECIPE ...``.
+Stops at its time budget or when its schedule is over, resumes from a checkpoint or from installed weights, averages
+weights, logs to CSV and saves sample pictures. Several devices:
+``torchrun --nproc-per-node N -m smalto train RECIPE ...``.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from smalto.data.crops import CropConfig, Crops, cache_pictures
 from smalto.data.photographs import tensor_image
-from smalto.errors import TrainingError
 from smalto.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from smalto.train.run import Objective, Run, to_unit_range
+from smalto.train.log import TrainingLog, is_first_process
+from smalto.train.plateau import PlateauState
+from smalto.train.run import Objective, Optimisation, Run, StepResult, to_unit_range
 from smalto.train.soap import Soap
+from smalto.train.validation import Validator, has_bfloat16
 
-_LOG_STEPS = 100
 _RATE_CROP_PX = 512
 
 
@@ -64,14 +65,16 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
 
     Returns:
         How far the run is now. ``folder`` then holds ``checkpoint/``, ``log.csv``, ``samples/`` and, when the recipe
-        publishes, ``weights/``.
+        publishes, ``weights/``; of a run with validation also ``validation.csv`` and ``best/``, the weights of the
+        lowest validation loss, which are then the ones published.
 
     Raises:
         TrainingError: the run cannot resume, or its loss is no number.
     """
     rank, world, device = _devices(budget.device)
     torch.manual_seed(run.crops.seed + 7919 * rank)
-    crops = Crops(cache_pictures(budget.data, budget.folder / f"pictures-{rank}.u8"), run.crops)
+    pictures = Crops(cache_pictures(budget.data, budget.folder / f"pictures-{rank}.u8"), run.crops)
+    crops, validator = _with_validation(pictures, run, budget, world, device)
     objective = run.objective().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = _optimiser(objective, run, device)
     average = copy.deepcopy(objective).requires_grad_(False)
@@ -88,12 +91,14 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
     batches = crops.batches(run.batch_size, first_step=progress.step * world + rank, depth=4)
     try:
         progress = _slice(
-            run, budget, _Networks(objective, parallel, average, optimiser, device), batches, progress, say
+            run, budget, _Networks(objective, parallel, average, optimiser, device, validator), batches, progress, say
         )
     finally:
         batches.close()  # type: ignore[attr-defined]
     if run.publish is not None and rank == 0:
-        run.publish(average, _large_batches(crops, run, device), budget.folder / "weights")
+        if validator is not None:
+            validator.load_best(average)
+        run.publish(average, _large_batches(pictures, run, device), budget.folder / "weights")
         say(f"weights in {budget.folder / 'weights'}")
     return progress
 
@@ -105,6 +110,7 @@ class _Networks:
     average: Objective
     optimiser: torch.optim.Optimizer
     device: torch.device
+    validator: Validator | None
 
 
 def _slice(
@@ -115,89 +121,74 @@ def _slice(
     progress: Progress,
     say: Callable[[str], None],
 ) -> Progress:
-    """The loop itself: from ``progress`` until the budget is spent."""
-    options, device = run.optimisation, networks.device
+    """The loop itself: from ``progress`` until the budget is spent or the schedule is over."""
+    options, device, validator = run.optimisation, networks.device, networks.validator
     start, first, step, last_save = time.monotonic(), progress.step, progress.step, time.monotonic()
-    log = _Log(budget.folder / "log.csv", say)
+    plateau = PlateauState.from_mapping(progress.schedule)
+    log = TrainingLog(budget.folder / "log.csv", say)
     while True:
         seconds = time.monotonic() - start
         share = min(seconds / (60 * budget.minutes), 1.0)
-        _set_learning_rate(networks.optimiser, run, step - first, share)
+        _set_learning_rate(networks.optimiser, options, step - first, _falling(options, share, plateau))
         batch = to_unit_range(torch.from_numpy(next(batches)).to(device))
-        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
-            result = networks.parallel(batch)
-        networks.optimiser.zero_grad(set_to_none=True)
-        result.loss.backward()
-        norm = nn.utils.clip_grad_norm_(networks.objective.parameters(), options.clip_norm)
+        result, norm = _update(networks, batch, options)
         step += 1
-        if bool(torch.isfinite(norm)):
-            networks.optimiser.step()
         log.add(step, progress.seconds + seconds, result.loss, norm, result.measures)
         _average(networks.average, networks.objective, min(options.ema_decay, (1 + step) / (10 + step)))
         over = share >= 1.0 or (budget.max_steps is not None and step - first >= budget.max_steps)
+        if validator is not None and (over or validator.is_due(step)):
+            loss = validator.measure(networks.average, step, networks.optimiser.param_groups[0]["lr"])
+            say(f"step {step}: validation loss {loss:.5g}, lowest {validator.best_loss:.5g}")
+            if validator.is_due(step) and options.schedule == "plateau":
+                plateau = plateau.after(loss, options.plateau, options.learning_rate)
+                over = over or plateau.is_over(options.plateau)
         if over or time.monotonic() - last_save > 60 * budget.checkpoint_minutes:
-            now = Progress(run.name, step, progress.seconds + time.monotonic() - start, run.settings)
-            if _is_first_process():
-                save_checkpoint(
-                    budget.folder / "checkpoint", now, networks.objective, networks.average, networks.optimiser
-                )
-                _sample(networks.average, batch, device, budget.folder / "samples" / f"step-{step:07d}.png")
+            now = replace(
+                progress,
+                step=step,
+                seconds=progress.seconds + time.monotonic() - start,
+                schedule=plateau.to_mapping() if options.schedule == "plateau" else {},
+            )
+            if is_first_process():
+                _save(budget.folder, now, networks, batch)
             last_save = time.monotonic()
             if over:
-                log.close()
                 return now
 
 
-class _Log:
-    """Means over the last steps, as CSV and as lines to say."""
+def _update(networks: _Networks, batch: Tensor, options: Optimisation) -> tuple[StepResult, Tensor]:
+    """One step of the optimiser; the step's result and the norm of its gradient, which must be finite to count."""
+    with torch.autocast(networks.device.type, torch.bfloat16, enabled=has_bfloat16(networks.device)):
+        result = networks.parallel(batch)
+    networks.optimiser.zero_grad(set_to_none=True)
+    result.loss.backward()
+    norm = nn.utils.clip_grad_norm_(networks.objective.parameters(), options.clip_norm)
+    if bool(torch.isfinite(norm)):
+        networks.optimiser.step()
+    return result, norm
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("a", newline="") if _is_first_process() else None
-        self._is_new = path.stat().st_size == 0 if path.exists() else True
-        self._say = say
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        self._not_finite = 0
 
-    def add(self, step: int, seconds: float, loss: Tensor, norm: Tensor, measures) -> None:  # type: ignore[no-untyped-def]
-        """Count one step.
+def _save(folder: Path, progress: Progress, networks: _Networks, batch: Tensor) -> None:
+    """Best weights, checkpoint and a sample picture."""
+    if networks.validator is not None:
+        networks.validator.save()
+    save_checkpoint(folder / "checkpoint", progress, networks.objective, networks.average, networks.optimiser)
+    _sample(networks.average, batch, networks.device, folder / "samples" / f"step-{progress.step:07d}.png")
 
-        Raises:
-            TrainingError: every loss of the last hundred steps was no finite number.
-        """
-        row = {"loss": float(loss.detach()), "grad_norm": float(norm), **{k: float(v) for k, v in measures.items()}}
-        if all(math.isfinite(value) for value in row.values()):
-            for name, value in row.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value
-            self._count += 1
-            self._not_finite = 0
-        else:
-            self._not_finite += 1
-            if self._not_finite >= _LOG_STEPS:
-                raise TrainingError(
-                    f"step {step}: the loss has not been finite for {_LOG_STEPS} steps; lower learning_rate"
-                )
-        if step % _LOG_STEPS == 0 and self._count:
-            means = {name: total / self._count for name, total in self._sums.items()}
-            self._write(step, seconds, means)
-            self._sums, self._count = {}, 0
 
-    def _write(self, step: int, seconds: float, means: dict[str, float]) -> None:
-        if self._stream is None:
-            return
-        writer = csv.writer(self._stream)
-        if self._is_new:
-            writer.writerow(["step", "seconds", *means])
-            self._is_new = False
-        writer.writerow([step, f"{seconds:.1f}", *(f"{value:.6g}" for value in means.values())])
-        self._stream.flush()
-        self._say(f"step {step}, {seconds / 60:.1f} min: " + ", ".join(f"{k} {v:.4g}" for k, v in means.items()))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+def _with_validation(
+    pictures: Crops, run: Run, budget: Budget, world: int, device: torch.device
+) -> tuple[Crops, Validator | None]:
+    """The crops to train on, and who measures on the others."""
+    if run.validation is None:
+        return pictures, None
+    plain = CropConfig(size_px=run.crops.size_px, seed=run.crops.seed, is_flipped=False)
+    crops, held = pictures.split(run.validation.every, plain)
+    epoch_steps = max(crops.num_pixels // (run.pixels_a_step * world), 1)
+    validator = Validator(run, held, device, budget.folder, epoch_steps)
+    if budget.resume == "checkpoint":
+        validator.resume()
+    return crops, validator
 
 
 def _optimiser(objective: nn.Module, run: Run, device: torch.device) -> torch.optim.Optimizer:
@@ -208,14 +199,19 @@ def _optimiser(objective: nn.Module, run: Run, device: torch.device) -> torch.op
     groups = [{"params": fast, "factor": 1.0}, {"params": slow, "factor": options.slow_factor}]
     groups = [group for group in groups if group["params"]]
     if options.method == "soap":
-        return Soap(groups, options.learning_rate, options.betas, is_low_precision=_has_bfloat16(device))
+        return Soap(groups, options.learning_rate, options.betas, is_low_precision=has_bfloat16(device))
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, weight_decay=0.0, fused=True)
 
 
-def _set_learning_rate(optimiser: torch.optim.Optimizer, run: Run, steps: int, share: float) -> None:
-    """Linear warm-up, then a cosine over the time budget of the slice."""
-    options = run.optimisation
-    falling = options.final_factor + (1 - options.final_factor) * 0.5 * (1 + math.cos(math.pi * share))
+def _falling(options: Optimisation, share: float, plateau: PlateauState) -> float:
+    """The rate as a share of its peak: a cosine over the time budget of the slice, or the plateau's."""
+    if options.schedule == "plateau":
+        return plateau.share
+    return options.final_factor + (1 - options.final_factor) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, options: Optimisation, steps: int, falling: float) -> None:
+    """Linear warm-up of the slice, times what the schedule says."""
     rate = options.learning_rate * min(1.0, (steps + 1) / max(options.warmup_steps, 1)) * falling
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
@@ -245,18 +241,8 @@ def _large_batches(crops: Crops, run: Run, device: torch.device) -> Iterator[Ten
 
 def _sample(average: Objective, batch: Tensor, device: torch.device, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
         tensor_image(average.preview(batch[:4]).float()).save(path)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    from smalto.systems.engine import fast_dtype
-
-    return fast_dtype(device) == torch.bfloat16
-
-
-def _is_first_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _devices(wanted: str | None) -> tuple[int, int, torch.device]:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smalto.codecs.elic import Elic
+from smalto.codecs.elic_context import ElicScalePath
 from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import NUM_LEVELS, MeanScaleHyperprior
-from smalto.codecs.scale_path import BIAS_UNIT, SHIFT_BITS
+from smalto.codecs.scale_path import BIAS_UNIT, SHIFT_BITS, ScalePath
 from smalto.errors import UsageError
 from smalto.files import replace_file
 from smalto.systems.multitask_codec import codec_digest, decoder_digest, load_shipped, shipped_arrays
@@ -117,7 +119,7 @@ def publish_upscale(objective: Objective, batches: Iterator[Tensor], folder: Pat
 _TRAINED_PARTS = ("prior", "gain", "inverse_gain")
 
 
-def training_state(codec: MeanScaleHyperprior) -> dict[str, np.ndarray]:
+def training_state(codec: MeanScaleHyperprior | Elic) -> dict[str, np.ndarray]:
     """What training goes on from and the frozen form does not hold: the prior's network and the gains at anchors."""
     state = {}
     for part in _TRAINED_PARTS:
@@ -145,8 +147,8 @@ def load_training_state(objective: CodecObjective, system: str) -> None:
 
 
 @torch.no_grad()
-def load_hyperprior(codec: MeanScaleHyperprior, arrays: Mapping[str, np.ndarray]) -> None:
-    """Fill a hyperprior's training form from the arrays ``codec.*`` and ``training.*`` that were published.
+def load_hyperprior(codec: MeanScaleHyperprior | Elic, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fill an entropy model's training form from the arrays ``codec.*`` and ``training.*`` that were published.
 
     Raises:
         KeyError, RuntimeError: the arrays are of another configuration.
@@ -155,11 +157,16 @@ def load_hyperprior(codec: MeanScaleHyperprior, arrays: Mapping[str, np.ndarray]
     load_shipped(codec.mean_path, under(arrays, "codec.mean_path"))
     for part in _TRAINED_PARTS:
         load_shipped(getattr(codec, part), under(arrays, f"training.{part}"))
-    _load_scale_path(codec, under(arrays, "codec.scale_path"))
+    own = under(arrays, "codec.scale_path")
+    if isinstance(codec.scale_path, ElicScalePath):
+        for name, path in codec.scale_path.parts().items():
+            if isinstance(path, ScalePath):
+                _load_scale_path(path, under(own, name))
+    else:
+        _load_scale_path(codec.scale_path, own)
 
 
-def _load_scale_path(codec: MeanScaleHyperprior, arrays: dict[str, np.ndarray]) -> None:
-    path = codec.scale_path
+def _load_scale_path(path: ScalePath, arrays: dict[str, np.ndarray]) -> None:
     unit = 2.0**SHIFT_BITS
     for k, layer in enumerate(path.layers):
         rows = torch.from_numpy(arrays[f"weight{k}"].astype(np.float32)) / unit  # (k k Cin, Cout up^2)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smalto.data.crops import CropConfig
+from smalto.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,43 @@ class Objective(nn.Module, abc.ABC):
 
 
 @dataclass(frozen=True)
+class Plateau:
+    """When the rate falls by the ``plateau`` schedule.
+
+    Source: PyTorch's ReduceLROnPlateau, whose defaults these are. DT-UFC, section 5.2: from 1e-4 to 1e-8, then 20
+    epochs more.
+
+    Args:
+        factor: the rate is multiplied by this.
+        patience: rounds of validation without a lower loss that are waited for before it falls.
+        threshold: a loss counts as lower when it is so by this share.
+        floor: the rate falls no further than this.
+        last_rounds: rounds at the floor, after which training ends.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    floor: float = 1e-8
+    last_rounds: int = 20
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Pictures held out of training, whose loss says which weights are the best.
+
+    Args:
+        every: each so-manieth picture is held out, at least one.
+        interval_steps: steps between two rounds; None is an epoch, as many crops as cover the training pictures once.
+        num_batches: batches of crops in a round, always the same ones.
+    """
+
+    every: int = 16
+    interval_steps: int | None = None
+    num_batches: int = 8
+
+
+@dataclass(frozen=True)
 class Optimisation:
     """How weights are updated.
 
@@ -65,6 +103,8 @@ class Optimisation:
         warmup_steps: linear rise at the start of every slice.
         final_factor: the rate falls along a cosine to this share of its peak at the end of the time budget.
         ema_decay: of the averaged weights, which are the ones that ship.
+        schedule: ``cosine`` over the time budget of the slice, or ``plateau``, which needs a run with validation.
+        plateau: how the plateau schedule falls; it knows no slices.
     """
 
     learning_rate: float = 1e-3
@@ -76,6 +116,8 @@ class Optimisation:
     warmup_steps: int = 300
     final_factor: float = 0.02
     ema_decay: float = 0.999
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    plateau: Plateau = field(default_factory=Plateau)
 
 
 @dataclass(frozen=True)
@@ -88,6 +130,7 @@ class Run:
         crops: how training crops are drawn.
         batch_size: crops a step and device.
         optimisation: see there.
+        validation: which pictures are held out; their loss chooses the weights that ship. None trains on all of them.
         publish: writes the weights that ship from a trained objective into a folder.
         settings: the recipe's arguments, for the record.
     """
@@ -97,8 +140,18 @@ class Run:
     crops: CropConfig
     batch_size: int = 8
     optimisation: Optimisation = field(default_factory=Optimisation)
+    validation: Validation | None = None
     publish: Callable[[Objective, Iterator[Tensor], Path], None] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.optimisation.schedule == "plateau" and self.validation is None:
+            raise UsageError(f"recipe {self.name}: schedule plateau needs pictures held out; give the run a validation")
+
+    @property
+    def pixels_a_step(self) -> int:
+        """Pixels that one process sees a step."""
+        return self.batch_size * self.crops.size_px**2
 
 
 def to_unit_range(crops: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ RECIPES: dict[str, str] = {
     "fixed-lambda-mse": "smalto.train.recipes.fixed_lambda:fixed_lambda_mse",
     "fixed-lambda-ms-ssim": "smalto.train.recipes.fixed_lambda:fixed_lambda_ms_ssim",
     "feature-hyperprior": "smalto.train.recipes.feature_codecs:feature_hyperprior",
+    "feature-elic": "smalto.train.recipes.feature_codecs:feature_elic",
 }
 
 
@@ -57,6 +58,10 @@ def build(name: str, settings: Mapping[str, str]) -> Run:
 
 
 def _parse(key: str, text: str, wanted: object) -> object:
+    if typing.get_origin(wanted) is typing.Literal:
+        if text not in typing.get_args(wanted):
+            raise UsageError(f"{key}={text}: expected {' or '.join(map(str, typing.get_args(wanted)))}")
+        return text
     kinds = [kind for kind in typing.get_args(wanted) if kind is not type(None)] or [wanted]
     if text.lower() == "none" and type(None) in typing.get_args(wanted):
         return None
