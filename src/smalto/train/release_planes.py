@@ -17,7 +17,7 @@ from smalto.systems.multitask_codec import load_shipped
 from smalto.train.index_planes import IndexPlaneObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
 from smalto.train.run import Objective
-from smalto.weights import system_record
+from smalto.weights import installed_feature_codecs
 from smalto.weights.store import read_installed, under, write_arrays
 
 RATE_CURVE = ((0, 0.05), (20, 0.3), (40, 0.8), (60, 1.5), (100, 4.0))
@@ -65,10 +65,10 @@ def load_planes_training_state(objective: IndexPlaneObjective, system: str) -> N
     Raises:
         UsageError: no such weights are installed, or they are of another configuration.
     """
-    record = system_record(system)
-    if "planes" not in record.files:
-        raise UsageError(f"system {system}: is no feature codec; name one that is, or start anew")
-    arrays = read_installed(record.files["planes"])
+    files = {record.name: record.files for record in installed_feature_codecs()}.get(system, {})
+    if "planes" not in files:
+        raise UsageError(f"{system}: is no feature codec of this kind; name one of smalto systems, or start anew")
+    arrays = read_installed(files["planes"])
     try:
         load_shipped(objective.codec.analysis, under(arrays, "analysis"))
         load_shipped(objective.codec.synthesis, under(arrays, "synthesis"))

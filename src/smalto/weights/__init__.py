@@ -1,5 +1,21 @@
 """The weights that come with the package, and the record of what each is: ``index.json``."""
 
-from smalto.weights.index import SystemRecord, WeightFile, installed_systems, system_record
+from smalto.weights.index import (
+    FeatureCodecRecord,
+    SystemRecord,
+    WeightFile,
+    feature_codec_record,
+    installed_feature_codecs,
+    installed_systems,
+    system_record,
+)
 
-__all__ = ["SystemRecord", "WeightFile", "installed_systems", "system_record"]
+__all__ = [
+    "FeatureCodecRecord",
+    "SystemRecord",
+    "WeightFile",
+    "feature_codec_record",
+    "installed_feature_codecs",
+    "installed_systems",
+    "system_record",
+]

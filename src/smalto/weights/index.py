@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from smalto.errors import UsageError, WeightsError
 
@@ -71,30 +72,86 @@ class SystemRecord:
         return self.space.endswith("-0")
 
 
+@dataclass(frozen=True)
+class FeatureCodecRecord:
+    """What is known of an installed learned feature codec without loading it.
+
+    Args:
+        name: for ``--resume`` and ``smalto systems``; one ending in ``-0`` is a draft that may vanish.
+        tier: ``hyperprior`` or ``elic``, the tier of ``FeatureCodec`` that it serves.
+        codec_digest: first 8 bytes of the digest of its decode side, hexadecimal: what profiles hold.
+        files: weights by part.
+        licence: of the weights.
+        data: what they were trained on, with its licence.
+        recipe: the command that trains them.
+        hardware: what that ran on, and for how long.
+        scores: measured figures, by name.
+        limits: what they are bad at.
+    """
+
+    name: str
+    tier: str
+    codec_digest: str
+    files: Mapping[str, WeightFile] = field(hash=False)
+    licence: str = ""
+    data: str = ""
+    recipe: str = ""
+    hardware: str = ""
+    scores: Mapping[str, str] = field(default_factory=dict, hash=False)
+    limits: str = ""
+
+    @property
+    def draft(self) -> bool:
+        """Whether the codec may vanish in a later release."""
+        return self.name.endswith("-0")
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What ``index.json`` holds."""
+
+    default: str
+    systems: Mapping[str, SystemRecord]
+    feature_codecs: Mapping[str, FeatureCodecRecord]
+
+
 def weights_folder() -> Path:
     """The folder that holds ``index.json`` and the weight files."""
     return Path(str(resources.files("smalto.weights")))
 
 
 @functools.cache
-def _index() -> tuple[str, dict[str, SystemRecord]]:
+def _index() -> _Index:
     path = weights_folder() / "index.json"
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot read the record of weights ({error}); reinstall smalto") from error
-    records = {}
+    systems, feature_codecs = {}, {}
     for name, row in content["systems"].items():
-        files = {part: WeightFile(**entry) for part, entry in row.pop("files").items()}
         row["tasks"], row["encoders"] = tuple(row["tasks"]), tuple(row["encoders"])
-        records[name] = SystemRecord(name=name, files=files, **row)
-    return content["default"], records
+        files = _files(row)
+        systems[name] = SystemRecord(name=name, files=files, **row)
+    for name, row in content.get("feature_codecs", {}).items():
+        files = _files(row)
+        feature_codecs[name] = FeatureCodecRecord(name=name, files=files, **row)
+    return _Index(content["default"], systems, feature_codecs)
+
+
+def _files(row: dict[str, Any]) -> dict[str, WeightFile]:
+    """The files of a record, taken out of it."""
+    return {part: WeightFile(**entry) for part, entry in row.pop("files").items()}
 
 
 def installed_systems() -> tuple[SystemRecord, ...]:
     """Every installed system, the default one first."""
-    default, records = _index()
-    return tuple(sorted(records.values(), key=lambda record: (record.name != default, record.name)))
+    index = _index()
+    return tuple(sorted(index.systems.values(), key=lambda record: (record.name != index.default, record.name)))
+
+
+def installed_feature_codecs() -> tuple[FeatureCodecRecord, ...]:
+    """Every installed learned feature codec, by name."""
+    return tuple(sorted(_index().feature_codecs.values(), key=lambda record: record.name))
 
 
 def system_record(name: str = DEFAULT) -> SystemRecord:
@@ -103,8 +160,20 @@ def system_record(name: str = DEFAULT) -> SystemRecord:
     Raises:
         UsageError: no system of that name is installed.
     """
-    default, records = _index()
-    wanted = default if name == DEFAULT else name
-    if wanted not in records:
-        raise UsageError(f"no system is called {name!r}; installed: {', '.join(sorted(records))}")
-    return records[wanted]
+    index = _index()
+    wanted = index.default if name == DEFAULT else name
+    if wanted not in index.systems:
+        raise UsageError(f"no system is called {name!r}; installed: {', '.join(sorted(index.systems))}")
+    return index.systems[wanted]
+
+
+def feature_codec_record(name: str) -> FeatureCodecRecord:
+    """The record of one learned feature codec.
+
+    Raises:
+        UsageError: no feature codec of that name is installed.
+    """
+    records = _index().feature_codecs
+    if name not in records:
+        raise UsageError(f"no feature codec is called {name!r}; installed: {', '.join(sorted(records)) or 'none'}")
+    return records[name]

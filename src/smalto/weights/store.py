@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,29 +46,44 @@ def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Every array of a safetensors file.
+    """Every array of a safetensors file, plain or coded (``smalto.weights.coded``).
 
     Raises:
         WeightsError: the file is missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        return load(Path(path).read_bytes())
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: weights are missing ({error.strerror}); reinstall smalto or name another file"
-        ) from error
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path}: not a healthy safetensors file ({error}); fetch it again") from error
+    return _arrays(Path(path), _bytes(Path(path), "reinstall smalto or name another file"))
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> str:
-    """Write a safetensors file atomically; returns its SHA-256, hexadecimal."""
+def write_arrays(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    coded: bool = False,
+) -> str:
+    """Write a safetensors file atomically.
+
+    Args:
+        path: of the file.
+        arrays: name -> array.
+        metadata: text to store with them.
+        coded: store weights in about a byte each; ``read_arrays`` then gives slightly other values, and digests must be
+            taken over those.
+
+    Returns:
+        The file's SHA-256, hexadecimal.
+
+    Raises:
+        UsageError, WeightsError: the arrays cannot be coded.
+    """
     from safetensors.numpy import save
 
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
+    facts = dict(metadata or {})
+    if coded:
+        from smalto.weights.coded import code
+
+        arrays, form = code(arrays)
+        facts |= form
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, facts)
     replace_file(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -79,10 +95,35 @@ def read_installed(entry: WeightFile) -> dict[str, np.ndarray]:
         WeightsError: the file is missing, or is not the one on record.
     """
     path = weights_folder() / entry.name
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise WeightsError(f"{path}: weights are missing ({error.strerror}); reinstall smalto") from error
+    data = _bytes(path, "reinstall smalto")
+    found = hashlib.sha256(data).hexdigest()
     if found != entry.sha256:
         raise WeightsError(f"{path}: SHA-256 is {found[:16]}..., on record is {entry.sha256[:16]}...; reinstall smalto")
-    return read_arrays(path)
+    return _arrays(path, data)
+
+
+def _bytes(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: weights are missing ({error.strerror}); {remedy}") from error
+
+
+def _arrays(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: not a healthy safetensors file ({error}); fetch it again") from error
+    metadata = header.get("__metadata__") or {}
+    if not metadata.get("form", "").startswith("coded-"):
+        return arrays
+    from smalto.weights.coded import restore  # compiled kernels: only where they are needed
+
+    try:
+        return restore(arrays, metadata)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error

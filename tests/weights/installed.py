@@ -1,0 +1,18 @@
+"""A weights folder of a test's own in place of the package's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smalto.systems import feature_networks
+from smalto.weights import index, store
+
+
+def use_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let installed weights be looked up in ``folder``; call again after its index changed."""
+    for module in (index, store):
+        monkeypatch.setattr(module, "weights_folder", lambda: folder)
+    monkeypatch.setattr(index, "_index", index._index.__wrapped__)
+    monkeypatch.setattr(feature_networks, "installed_codec", feature_networks.installed_codec.__wrapped__)
