@@ -71,7 +71,7 @@ def test_picture_classes(tmp_path: Path) -> None:
         "fire9": (512, 13, 13),
     }
     right = np.eye(1000, dtype=np.float32)
-    assert source.score({"0000_n0.png": right[0], "0002_n2.png": right[3]}) == 0.5
+    assert source.outcomes({"0000_n0.png": right[0], "0002_n2.png": right[3]}).score == 0.5
 
 
 def test_face_pairs(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_face_pairs(tmp_path: Path) -> None:
     assert [item.key for item in source.items()] == [f"{name}.jpg" for name in names]
     assert [item.key for item in source.fit_items(2)] == ["A_0001.jpg", "B_0001.jpg"]
     vectors = {"A_0001.jpg": [1, 0], "A_0002.jpg": [1, 0.1], "B_0001.jpg": [0, 1], "B_0002.jpg": [0.1, 1]}
-    assert source.score({name: np.array(vector, float) for name, vector in vectors.items()}) == 1.0
+    assert source.outcomes({name: np.array(vector, float) for name, vector in vectors.items()}).score == 1.0
 
 
 def test_sentence_pairs() -> None:
@@ -109,7 +109,9 @@ def test_sentence_pairs() -> None:
     assert next(source.items()).features["layer.2"].shape == (3, 24)
     assert len(list(source.items(4))) == 4
     cosines = {"red glass": [1, 0], "glass red": [1, 0], "red": [1, 0], "blue": [0.5, 1], "stone": [0, 1]}
-    assert source.score({text: np.array(vector, float) for text, vector in cosines.items()}) == pytest.approx(1.0)
+    assert source.outcomes({text: np.array(vector, float) for text, vector in cosines.items()}).score == pytest.approx(
+        1.0
+    )
 
 
 def test_picture_latents(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_picture_latents(tmp_path: Path) -> None:
     answers = answers_agree(source, 2)
     assert {key: pixels.shape for key, pixels in answers.items()} == {"0.png": (64, 64, 3), "1.png": (65, 65, 3)}
     assert [item.key for item in source.fit_items(1)] == ["0.png"]
-    score = source.score(answers)
+    score = source.outcomes(answers).score
     assert score == pytest.approx(
         float(np.mean([_psnr(answers[f"{k}.png"], np.roll(scene(64 + k, 64 + k), 7 * k, axis=1)) for k in range(2)]))
     )
@@ -151,4 +153,4 @@ def test_stored_sources(name: str, least: float, data_folder: Path) -> None:
         item.key: source.answer(item.key, layer, item.features[layer])
         for item in source.items(60 if name != "latents" else 2)
     }
-    assert source.score(answers) >= least
+    assert source.outcomes(answers).score >= least

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from smalto.bench import features
-from smalto.bench.feature_sources import FeatureItem
-from smalto.bench.features import FeatureSettings, RatePoint, equal_table, measure
+from smalto.bench.features import FeatureSettings, measure
 from smalto.bench.peers.feature_codecs import QUANTISERS, packed_bytes
 from smalto.bench.results import BenchResult
-
-CLASSES = 6
-
-
-class _Source:
-    """Maps whose strongest channel is the class."""
-
-    name = "squeezenet"
-    layers = ("maps",)
-    metric = "top-1"
-
-    def fit_items(self, count: int) -> Iterator[FeatureItem]:
-        yield from self._draw(1000, count)
-
-    def items(self, count: int | None = None) -> Iterator[FeatureItem]:
-        yield from self._draw(0, count or 30)
-
-    def _draw(self, first: int, count: int) -> Iterator[FeatureItem]:
-        for seed in range(first, first + count):
-            maps = np.maximum(np.random.default_rng(seed).normal(size=(CLASSES, 6, 6)), 0).astype(np.float32)
-            maps[seed % CLASSES] += 0.5
-            yield FeatureItem(str(seed), {"maps": maps})
-
-    def answer(self, key: str, layer: str, feature: np.ndarray) -> np.ndarray:
-        return feature.mean(axis=(1, 2))
-
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        return float(np.mean([int(key) % CLASSES == logits.argmax() for key, logits in answers.items()]))
+from smalto.errors import UsageError
+from tests.bench.feature_maps import MapSource
 
 
 @pytest.fixture
@@ -48,7 +20,7 @@ def result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BenchResult:
     for package in ("zstandard", "numcodecs", "pcodec"):
         pytest.importorskip(package, reason=f"{package} is a peer of the benchmark (extra bench)")
     monkeypatch.setenv("SMALTO_PROFILES", str(tmp_path))
-    monkeypatch.setattr(features, "feature_source", lambda name, data: _Source())
+    monkeypatch.setattr(features, "feature_source", lambda name, data: MapSource())
     return measure(FeatureSettings(tmp_path, sources=("squeezenet",), count=12, errors=(0.001, 0.05, 0.6)))
 
 
@@ -66,22 +38,32 @@ def test_every_codec_is_measured(result: BenchResult) -> None:
     assert half["nmse"] < 1e-6
 
 
-def test_equal_accuracy_takes_the_fewest_bits_that_keep_the_score() -> None:
-    def point(codec: str, bits: float, change: float) -> RatePoint:
-        return RatePoint("squeezenet", "x", codec, 0.0, bits, 0.0, 0.6 + change, change, 1.0)
+def test_original_accuracy_has_no_interval(result: BenchResult) -> None:
+    rows = [dict(zip(result.table("points").columns, row, strict=True)) for row in result.table("points").rows]
+    half = next(row for row in rows if row["codec"] == "float16+zstd-19")
+    ends = ("score_change_low", "score_change_high", "agreement_low", "agreement_high")
+    assert [half[end] for end in ends] == [0, 0, 1, 1]
+    worst = min(rows, key=lambda row: row["agreement"])
+    assert worst["score_change_low"] <= worst["score_change"] <= worst["score_change_high"]
+    assert worst["agreement_low"] < worst["agreement"] < 1
+    assert {row[0] for row in result.table("summary").rows} == {"score", "agreement"}
 
-    table = equal_table(
-        [
-            point("smalto fast", 0.5, 0.0),
-            point("smalto fast", 0.2, -0.1),
-            point("zstd", 1.0, -0.004),
-            point("zstd", 2.0, 0.0),
-            point("bad", 0.1, -0.3),
-        ]
+
+def test_settings_say_their_command(tmp_path: Path) -> None:
+    assert FeatureSettings(tmp_path, ("minilm",)).command() == (
+        "smalto bench features --data DATA --sources minilm --count 100"
     )
-    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-    assert [(row["codec"], row["bits_per_value"]) for row in rows] == [("smalto fast", 0.5), ("zstd", 1.0)]
-    assert rows[1]["smalto_fast_saves_percent"] == pytest.approx(50)
+    settings = FeatureSettings(tmp_path, ("minilm",), ("layer.2",), 5, ("fast", "hyperprior"), qualities=(9,))
+    assert settings.command().endswith("--layers layer.2 --tiers fast,hyperprior --qualities 9")
+    for wrong in ({"count": 0}, {"tiers": ("slow",)}, {"qualities": (256,)}):
+        with pytest.raises(UsageError, match="--"):
+            FeatureSettings(tmp_path, **wrong)  # type: ignore[arg-type]
+
+
+def test_unknown_layers_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(features, "feature_source", lambda name, data: MapSource())
+    with pytest.raises(UsageError, match="pool9"):
+        features.chosen_layers(tmp_path, ("squeezenet",), ("maps", "pool9"))
 
 
 @pytest.mark.parametrize("name", QUANTISERS)

@@ -109,3 +109,17 @@ def test_damage_is_named() -> None:
     ):
         with pytest.raises(PacketError):
             frozen.decode(broken, 64, 64)
+
+
+def test_levels_between_indexes_are_coded() -> None:
+    frozen = freeze_index_planes(tiny())
+    original = plane(70, 50)
+    assert frozen.encode_levels(original.astype(np.float32), 200) == frozen.encode(original, 200)
+    shifted = np.minimum(original.astype(np.float32) + 0.4, 255)
+    assert frozen.latent(shifted).shape == (1, 12, 5, 4)
+    assert not torch.equal(frozen.latent(shifted), frozen.latent(original.astype(np.float32)))
+    decoded = frozen.decode(frozen.encode_levels(shifted, 255), 70, 50)
+    assert decoded.shape == (70, 50)
+    for wrong in (original, shifted[None], shifted + 90, shifted - 200, shifted * np.nan, shifted[:0]):
+        with pytest.raises(UsageError, match="planes of levels"):
+            frozen.encode_levels(wrong, 0)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from smalto.errors import UsageError
-from smalto.measure.verification import roc_area, verification_accuracy
+from smalto.measure.verification import roc_area, verification_accuracy, verified
 
 pairs = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=20)
 
@@ -37,3 +37,15 @@ def test_pairs_of_one_kind_are_refused() -> None:
             call(np.array([1.0, 2.0]), np.array([True, True]))
     with pytest.raises(UsageError, match="one fold"):
         verification_accuracy(np.array([1.0, 2.0]), np.array([True, False]), np.array([1, 1]))
+
+
+def test_verified_pairs_average_to_the_accuracy() -> None:
+    generator = np.random.default_rng(5)
+    same = np.arange(120) % 2 == 0
+    scores = same + generator.normal(0, 0.6, 120)
+    folds = np.repeat([0, 1, 2], (20, 40, 60))
+    right = verified(scores, same, folds)
+    accuracies = [right[folds == fold].mean() for fold in range(3)]
+    assert verification_accuracy(scores, same, folds) == pytest.approx(np.mean(accuracies))
+    assert 0.6 < np.mean(accuracies) < 1
+    assert verified(scores, same).mean() == verification_accuracy(scores, same)

@@ -52,3 +52,21 @@ def test_size_is_kept_and_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none of the features"):
         pack_planes({"few": _model((3, 2, 2), 4)}, tmp_path / "none.tar")
     assert not (tmp_path / "none.tar").exists()
+
+
+def test_linear_planes_keep_the_shape_of_the_distribution(tmp_path: Path) -> None:
+    model = {"maps": _model((12, 64, 16, 16), 5)}
+    histograms = []
+    for transform in ("lloyd-max", "linear"):
+        pack_planes(model, tmp_path / "planes.tar", transform=transform)
+        with tarfile.open(tmp_path / "planes.tar") as archive:
+            planes = [np.asarray(Pil.open(archive.extractfile(member))) for member in archive]  # type: ignore[arg-type]
+        histograms.append(np.bincount(np.concatenate([plane.ravel() for plane in planes]), minlength=256))
+    values = model["maps"][0].whole().astype(np.float64)
+    step = (values.max() - values.min()) / 255
+    expected = np.bincount(np.floor((values - values.min()) / step + 0.5).astype(int).ravel(), minlength=256)
+    balanced, linear = histograms
+    assert np.abs(np.cumsum(linear) / linear.sum() - np.cumsum(expected) / expected.sum()).max() < 0.05
+    assert linear.max() / linear.mean() > 2 > balanced.max() / balanced.mean()  # peaky stays peaky
+    with pytest.raises(UsageError, match="choose lloyd-max, linear"):
+        pack_planes(model, tmp_path / "none.tar", transform="quadratic")

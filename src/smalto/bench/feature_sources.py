@@ -6,7 +6,7 @@
     source.items()       ─► FeatureItem(key, {layer: array}), ...
                               │ encode, decode (the codec under test)
     source.answer(key, layer, decoded) ─► logits, a vector, a picture
-    source.score({key: answer, ...})   ─► accuracy, rank correlation, PSNR
+    source.outcomes({key: answer, ...}) ─► right or wrong, cosines, dB; their score: accuracy, rank correlation, PSNR
 
 Everything is yielded one item at a time, float32, without a batch axis, in a fixed order.
 """
@@ -32,9 +32,9 @@ from smalto.errors import UsageError
 from smalto.layers.mobilefacenet import MobileFaceNet, mobilefacenet_input
 from smalto.layers.squeezenet import SqueezeNet, squeezenet_input
 from smalto.layers.stages import StagedNetwork
+from smalto.measure.bootstrap import Outcomes
 from smalto.measure.psnr import psnr_db
-from smalto.measure.rank_correlation import spearman
-from smalto.measure.verification import verification_accuracy
+from smalto.measure.verification import verified
 from smalto.systems.system import System
 from smalto.types import Latent
 
@@ -73,8 +73,8 @@ class FeatureSource(Protocol):
         """The model's answer when it goes on from a (decoded) feature."""
         ...
 
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        """The task's measure of answers by key, higher is better."""
+    def outcomes(self, answers: Mapping[str, np.ndarray]) -> Outcomes:
+        """What the task says of answers by key; its score is higher where it is better."""
         ...
 
 
@@ -117,9 +117,9 @@ class PictureClasses:
         """Logits (1000,)."""
         return _go_on(self._network, layer, feature)
 
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        """Top-1, 0..1."""
-        return float(np.mean([int(logits.argmax()) == self._labels[key] for key, logits in answers.items()]))
+    def outcomes(self, answers: Mapping[str, np.ndarray]) -> Outcomes:
+        """Whether each picture's class is named first; score: top-1, 0..1."""
+        return Outcomes(np.array([int(logits.argmax()) == self._labels[key] for key, logits in answers.items()], float))
 
 
 class FacePairs:
@@ -175,12 +175,13 @@ class FacePairs:
         """The embedding (128,)."""
         return _go_on(self._network, layer, feature)
 
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        """Accuracy on the pairs whose pictures both have answers, 0..1."""
+    def outcomes(self, answers: Mapping[str, np.ndarray]) -> Outcomes:
+        """Whether each pair whose pictures both have answers is judged right; score: mean accuracy of folds, 0..1."""
         pairs = [pair for pair in self._faces.pairs if pair.first in answers and pair.second in answers]
         scores = np.array([_cosine(answers[pair.first], answers[pair.second]) for pair in pairs])
         same, folds = np.array([pair.same for pair in pairs]), np.array([pair.fold for pair in pairs])
-        return verification_accuracy(scores, same, folds if len(set(folds.tolist())) > 1 else None)
+        several = folds if len(set(folds.tolist())) > 1 else None
+        return Outcomes(verified(scores, same, several).astype(np.float64), several)
 
 
 class SentencePairs:
@@ -225,11 +226,11 @@ class SentencePairs:
         """The sentence's vector (384,)."""
         return _go_on(self._encoder.network, layer, feature)
 
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        """Rank correlation on the pairs whose sentences both have answers, -1..1."""
+    def outcomes(self, answers: Mapping[str, np.ndarray]) -> Outcomes:
+        """Cosines of the pairs whose sentences both have answers; score: their rank correlation with grades, -1..1."""
         pairs = [pair for pair in self._sentences.pairs if pair.first in answers and pair.second in answers]
         cosines = np.array([_cosine(answers[pair.first], answers[pair.second]) for pair in pairs])
-        return spearman(cosines, np.array([pair.grade for pair in pairs]))
+        return Outcomes(cosines, targets=np.array([pair.grade for pair in pairs], np.float64))
 
 
 class PictureLatents:
@@ -270,9 +271,11 @@ class PictureLatents:
         latent = Latent(self._system.parts.spec, {layer: y}, picture.height, picture.width)
         return self._system.run("reconstruct", latent).pixels
 
-    def score(self, answers: Mapping[str, np.ndarray]) -> float:
-        """Mean PSNR against the originals, dB."""
-        return float(np.mean([psnr_db(pixels, read_image(self._test[key]).pixels) for key, pixels in answers.items()]))
+    def outcomes(self, answers: Mapping[str, np.ndarray]) -> Outcomes:
+        """PSNR of each picture against the original; score: their mean, dB."""
+        return Outcomes(
+            np.array([psnr_db(shown, read_image(self._test[key]).pixels) for key, shown in answers.items()])
+        )
 
 
 SOURCES = ("squeezenet", "mobilefacenet", "minilm", "latents")

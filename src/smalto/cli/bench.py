@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from smalto.cli.bench_features import JsonFile, features
 from smalto.cli.datasets import DATA_VARIABLE, find_data, sample_photographs
 from smalto.cli.options import Data, Device, SystemName, parse_quality
 from smalto.errors import UsageError
@@ -22,8 +23,6 @@ NONE = "none"
 Number = TypeVar("Number", int, float)
 
 bench = typer.Typer(help="Measure ours beside peers.", rich_markup_mode=None)
-
-JsonFile = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")]
 
 
 @bench.command()
@@ -73,58 +72,7 @@ def rd(
         reporter.line(f"report: {', '.join(str(path) for path in save_report(result, output))}")
 
 
-@bench.command()
-def features(
-    context: typer.Context,
-    data: Data = None,
-    json_file: JsonFile = None,
-    sources: Annotated[
-        str, typer.Option(metavar="NAMES", help="Models whose features are coded.")
-    ] = "squeezenet,mobilefacenet,minilm,latents",
-    layers: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these layers.")] = None,
-    count: Annotated[int, typer.Option(metavar="N", help="Inputs of each model.")] = 100,
-    tiers: Annotated[str, typer.Option(metavar="NAMES", help="Tiers of ours.")] = "fast",
-    speed: Annotated[bool, typer.Option("--speed", help="Time the transform instead.")] = False,
-    values: Annotated[int, typer.Option(metavar="N", help="Values, for --speed.")] = 4_000_000,
-    rounds: Annotated[int | None, typer.Option(metavar="N", help="Alternating rounds, for --speed, --loading.")] = None,
-    loading: Annotated[bool, typer.Option("--loading", help="Time a DataLoader over a packed set instead.")] = False,
-    file: Annotated[str | None, typer.Option(metavar="FILE", help="A stack of samples, for --loading.")] = None,
-    samples: Annotated[int, typer.Option(metavar="N", help="Samples, for --loading.")] = 768,
-    iterations: Annotated[int, typer.Option(metavar="N", help="Iterations of KMeans, for --speed.")] = 300,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the values, for --speed, --loading.")] = 0,
-    kmeans: Annotated[bool, typer.Option("--kmeans/--no-kmeans", help="Whether --speed times KMeans.")] = True,
-) -> None:
-    """Feature coding: rate against the task beside what people use today; or speed of the transform, or of loading."""
-    reporter: Reporter = context.obj
-    if speed and loading:
-        raise UsageError("--speed and --loading: one at a time")
-    if loading:
-        from smalto.bench.feature_loading import LoadingSettings, bench_feature_loading
-
-        wanted = LoadingSettings(features=file, num_samples=samples, num_rounds=rounds or 5, seed=seed)
-        result = bench_feature_loading(wanted, reporter.line)
-    elif speed:
-        from smalto.bench.feature_speed import FeatureSpeedSettings, bench_feature_speed
-
-        options = FeatureSpeedSettings(values, rounds or 7, kmeans, iterations, seed)
-        result = bench_feature_speed(options, reporter.line)
-    else:
-        from smalto.bench.features import FeatureSettings, measure
-
-        if count < 1:
-            raise UsageError(f"--count {count}: must be 1 or more")
-        settings = FeatureSettings(
-            data=find_data(data, "."),
-            sources=tuple(sources.split(",")),
-            layers=() if layers is None else tuple(layers.split(",")),
-            count=count,
-            tiers=tuple(tiers.split(",")),
-        )
-        with reporter.counter("features") as tell:
-            result = measure(settings, tell)
-    shown = [f"### {table.name}\n\n{table.note}\n\n{table.to_markdown()}" for table in result.tables]
-    typer.echo("\n\n".join([result.heading(), *shown]))
-    _save_json(result, json_file)
+bench.command()(features)
 
 
 @bench.command()

@@ -167,6 +167,9 @@ def planes(
     files: Arrays,
     output: Annotated[str, typer.Option("--output", "-o", metavar="TAR", help="The .tar to write.")],
     max_mib: Annotated[float, typer.Option("--max-mib", metavar="N", help="Largest size of the .tar.")] = 60.0,
+    transform: Annotated[
+        str, typer.Option(metavar="NAME", help="lloyd-max, or linear for a baseline to compare with.")
+    ] = "lloyd-max",
 ) -> None:
     """Make training data for the learned tiers: each file is one model's features.
 
@@ -180,7 +183,8 @@ def planes(
     names = [Path(path).stem for path in files]
     if len(set(names)) < len(names):
         raise UsageError("planes: two files have one name, which stands for a model; rename one")
-    written = pack_planes({Path(path).stem: _open(path) for path in files}, output, max_bytes=int(max_mib * 2**20))
+    models = {Path(path).stem: _open(path) for path in files}
+    written = pack_planes(models, output, max_bytes=int(max_mib * 2**20), transform=transform)
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in written.shares.items())
     reporter: Reporter = context.obj
     reporter.line(f"{output}: {written.num_planes} planes, {written.num_bytes} bytes; {shares}")

@@ -43,18 +43,38 @@ def verification_accuracy(scores: np.ndarray, same: np.ndarray, folds: np.ndarra
     Raises:
         UsageError: pairs of one kind only, or a single fold.
     """
+    right = verified(scores, same, folds)
+    if folds is None:
+        return float(right.mean())
+    return float(np.mean([right[np.asarray(folds) == number].mean() for number in np.unique(folds)]))
+
+
+def verified(scores: np.ndarray, same: np.ndarray, folds: np.ndarray | None = None) -> np.ndarray:
+    """Which pairs a threshold judges right, thresholds chosen as ``verification_accuracy`` says.
+
+    Args:
+        scores: (N,), higher for pairs that belong together.
+        same: (N,) bool.
+        folds: (N,) number of each pair's fold.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        UsageError: pairs of one kind only, or a single fold.
+    """
     scores, same = _checked(scores, same)
     if folds is None:
-        return float(((scores >= _threshold(scores, same)) == same).mean())
+        return (scores >= _threshold(scores, same)) == same
     numbers = np.unique(folds)
     if len(numbers) < 2:
         raise UsageError("verification: one fold only; pass pairs of two or more, or no folds")
-    shares = []
+    right = np.zeros(len(scores), bool)
     for number in numbers:
         inside = np.asarray(folds) == number
         threshold = _threshold(*_checked(scores[~inside], same[~inside]))
-        shares.append(((scores[inside] >= threshold) == same[inside]).mean())
-    return float(np.mean(shares))
+        right[inside] = (scores[inside] >= threshold) == same[inside]
+    return right
 
 
 def _threshold(scores: np.ndarray, same: np.ndarray) -> float:

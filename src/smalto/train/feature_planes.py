@@ -2,23 +2,27 @@
 
 ::
 
-    features of a model ─► lloyd_max, fitted on ten of them ─► indexes ─► planes ─► pieces of at most 512 x 512 ─► PNG
+    features of a model ─► transform, fitted on ten of them ─► indexes ─► planes ─► pieces of at most 512 x 512 ─► PNG
 
-The .tar is what ``smalto train feature-hyperprior --data`` takes; it can be looked at, and travels to other machines.
+The transform is ``lloyd-max``; ``linear`` scales least..largest to 0..255 instead, for networks to compare with: the
+paper's baseline. The .tar is what ``smalto train feature-hyperprior --data`` takes; it can be looked at, and travels to
+other machines.
 """
 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from smalto.codecs.feature_values import widened
 from smalto.codecs.lloyd_max import LloydMax
 from smalto.codecs.pack import guess_layout, pack_plane
+from smalto.codecs.truncation import Truncation
 from smalto.data.feature_array import FeatureArray
 from smalto.errors import UsageError
 from smalto.files import replacing
@@ -26,6 +30,7 @@ from smalto.systems.feature_codec import choose_samples
 
 PIECE_PX = 512
 LEAST_PX = 64
+TRANSFORMS = ("lloyd-max", "linear")
 _GROUP_VALUES = 1 << 20
 
 
@@ -47,7 +52,11 @@ class PlaneSet:
 
 
 def pack_planes(
-    models: Mapping[str, Sequence[FeatureArray]], path: str | Path, *, max_bytes: int = 60 << 20
+    models: Mapping[str, Sequence[FeatureArray]],
+    path: str | Path,
+    *,
+    max_bytes: int = 60 << 20,
+    transform: str = "lloyd-max",
 ) -> PlaneSet:
     """Write planes of several models' features, as many of each as fit, all models to about the same number of values.
 
@@ -55,13 +64,16 @@ def pack_planes(
         models: name -> arrays; every array, or every row of an array of three and more axes, is a sample.
         path: the .tar to write, replaced atomically.
         max_bytes: largest size of the .tar.
+        transform: how values become indexes, one of ``TRANSFORMS``.
 
     Raises:
-        UsageError: no models, or no plane of 64 x 64 among their features.
+        UsageError: no models, no such transform, or no plane of 64 x 64 among their features.
     """
     if not models:
         raise UsageError("feature planes: no models; name files of features")
-    sources = {name: _planes(name, arrays) for name, arrays in models.items()}
+    if transform not in TRANSFORMS:
+        raise UsageError(f"feature planes: no transform is called {transform!r}; choose {', '.join(TRANSFORMS)}")
+    sources = {name: _planes(arrays, transform) for name, arrays in models.items()}
     counts = dict.fromkeys(models, 0)
     num_planes, size = 0, 2 * tarfile.RECORDSIZE
     with replacing(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -87,15 +99,23 @@ def pack_planes(
     return PlaneSet(Path(path), num_planes, Path(path).stat().st_size, shares)
 
 
-def _planes(name: str, arrays: Sequence[FeatureArray]) -> Iterator[np.ndarray]:
+def _planes(arrays: Sequence[FeatureArray], transform: str) -> Iterator[np.ndarray]:
     """Pieces (<= 512, <= 512) uint8 of a model's planes; small samples of one shape share a plane."""
     fitted = choose_samples(arrays)
+    forward = _fit(fitted, transform)
+    for group in _groups(arrays, len(fitted[0].shape)):
+        yield from _pieces(pack_plane(forward(group), guess_layout(group.shape[1:])))
+
+
+def _fit(fitted: Sequence[FeatureArray], transform: str) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns a model's values into indexes 0..255 (uint8)."""
     dtype_name = fitted[0].dtype_name
-    transform = LloydMax.fit([sample.whole() for sample in fitted], dtype_name=dtype_name)
-    rank = len(fitted[0].shape)
-    for group in _groups(arrays, rank):
-        indexes = transform.forward(group, dtype_name)
-        yield from _pieces(pack_plane(indexes, guess_layout(group.shape[1:])))
+    samples = [sample.whole() for sample in fitted]
+    if transform == "lloyd-max":
+        levels = LloydMax.fit(samples, dtype_name=dtype_name)
+        return lambda values: levels.forward(values, dtype_name)
+    cut = Truncation.fit([widened(sample, dtype_name) for sample in samples])
+    return lambda values: cut.forward(widened(values, dtype_name)).astype(np.uint8)
 
 
 def _groups(arrays: Sequence[FeatureArray], rank: int) -> Iterator[np.ndarray]:
