@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from smalto.codecs.elic_planes import ElicPlaneConfig
 from smalto.codecs.index_planes import freeze_index_planes
-from smalto.errors import MissingSpace, PacketError, UsageError
+from smalto.errors import MissingSpace, PacketError, UsageError, WeightsError
 from smalto.systems import feature_networks
 from smalto.systems.feature_codec import FeatureCodec
-from smalto.systems.feature_networks import LearnedTier, fit_learned, measure
+from smalto.systems.feature_networks import LearnedTier, codec_of_file, fit_learned, measure
 from smalto.systems.feature_tiers import FitGoal, joined, split
+from smalto.weights.store import write_arrays
 from tests.codecs.test_index_planes import TINY, tiny
 
 
@@ -81,3 +86,15 @@ def test_networks_are_told_apart(codec, monkeypatch: pytest.MonkeyPatch) -> None
     back = fitted.decode(fitted.encode(tokens(1)[0], embed=True))
     assert back.shape == (32, 48)  # type: ignore[union-attr]
     assert TINY.filters == 8
+
+
+def test_weights_of_another_tier_or_of_none_are_named(codec, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    profile = fit_learned("hyperprior", tokens(2), "float32", FitGoal(), codec)
+    with pytest.raises(MissingSpace, match="another tier's"):
+        LearnedTier(replace(profile, tier="elic"), codec)
+    write_arrays(tmp_path / "other.safetensors", {"weight": np.zeros(3, np.float32)})
+    with pytest.raises(WeightsError, match="not those of a feature codec"):
+        codec_of_file(tmp_path / "other.safetensors")
+    write_arrays(tmp_path / "elic.safetensors", {"configuration": ElicPlaneConfig().to_array()})
+    with pytest.raises(WeightsError, match="not those of a feature codec"):
+        codec_of_file(tmp_path / "elic.safetensors")

@@ -23,7 +23,8 @@ from tests.codecs.test_index_planes import TINY, plane
 from tests.train.small import SMALL
 
 
-def _batches() -> Iterator[Tensor]:
+def plane_batches() -> Iterator[Tensor]:
+    """Smooth planes (2, 3, 64, 64) without end."""
     generator = torch.Generator().manual_seed(0)
     while True:
         coarse = torch.rand(2, 1, 8, 8, generator=generator)
@@ -38,7 +39,7 @@ def _objective(**settings: object) -> IndexPlaneObjective:
 def test_loss_falls_and_every_weight_learns() -> None:
     objective = _objective()
     optimiser = torch.optim.Adam(objective.parameters(), 2e-3)
-    batch, losses = next(_batches()), []
+    batch, losses = next(plane_batches()), []
     for _ in range(40):
         result = objective(batch)
         optimiser.zero_grad()
@@ -59,12 +60,12 @@ def test_levels_of_one_lambda_and_of_all() -> None:
 
 
 def test_preview_shows_three_reconstructions() -> None:
-    assert _objective().preview(next(_batches())).shape == (3, 2 * 64, 4 * 64)
+    assert _objective().preview(next(plane_batches())).shape == (3, 2 * 64, 4 * 64)
 
 
 def test_published_codec_reads_its_own_bytes(tmp_path: Path) -> None:
     objective = _objective().eval()
-    publish_index_planes(objective, _batches(), tmp_path)
+    publish_index_planes(objective, plane_batches(), tmp_path)
     record = json.loads((tmp_path / "planes.json").read_text())
     arrays = read_arrays(tmp_path / "planes.safetensors")
     codec = FrozenIndexPlaneCodec.from_arrays(TINY, arrays)
@@ -78,7 +79,7 @@ def test_published_codec_reads_its_own_bytes(tmp_path: Path) -> None:
 
 def test_other_objectives_are_not_published_as_planes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a feature codec"):
-        publish_index_planes(CodecObjective(SMALL), _batches(), tmp_path)
+        publish_index_planes(CodecObjective(SMALL), plane_batches(), tmp_path)
     with pytest.raises(UsageError, match="is no feature codec"):
         _objective().load_installed("lite-0")
 

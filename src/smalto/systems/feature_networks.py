@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from smalto.bits.packet_parts import CodecNumber
+from smalto.codecs.elic_planes import ElicPlaneConfig, FrozenElicPlaneCodec
 from smalto.codecs.feature_values import bits_of, narrowed, pack_exceptions, unpack_exceptions, widened
 from smalto.codecs.hyperprior_frozen import PlaneCode
-from smalto.codecs.index_planes import HYPERPRIOR, FrozenIndexPlaneCodec
+from smalto.codecs.index_planes import HYPERPRIOR, FrozenIndexPlaneCodec, FrozenPlaneCodec
 from smalto.codecs.lloyd_max import LloydMax
 from smalto.codecs.pack import MAX_RANK, guess_layout, pack_plane, plane_shape, unpack_plane
-from smalto.errors import DamagedPacket, MissingSpace, ProfileError, UsageError
+from smalto.errors import DamagedPacket, MissingSpace, ProfileError, UsageError, WeightsError
 from smalto.systems.feature_profile import FeatureProfile
 from smalto.systems.feature_tiers import FitGoal, fact, joined, split
-from smalto.weights import installed_feature_codecs
+from smalto.weights import installed_systems
 from smalto.weights.store import read_arrays, read_installed, under
 
 PARTS = {"hyperprior": "planes", "elic": "elic"}
@@ -36,26 +37,38 @@ _LEVELS = 256
 
 
 @functools.cache
-def installed_codec(tier: str) -> FrozenIndexPlaneCodec:
-    """The codec of a learned tier, from installed weights; the last by name if there are several.
+def installed_codec(tier: str) -> FrozenPlaneCodec:
+    """The codec of a learned tier, from installed weights.
 
     Raises:
         MissingSpace: this installation has none.
     """
-    records = [record for record in installed_feature_codecs() if record.tier == tier]
-    if records:
-        return codec_of_arrays(read_installed(records[-1].files[PARTS[tier]]))
+    for record in installed_systems():
+        if PARTS[tier] in record.files:
+            return codec_of_arrays(read_installed(record.files[PARTS[tier]]))
     raise MissingSpace(f"tier {tier}: no weights are installed for it; use tier fast, or train and install them")
 
 
-def codec_of_arrays(arrays: dict[str, np.ndarray]) -> FrozenIndexPlaneCodec:
-    """The codec in arrays that ``smalto train feature-hyperprior`` published."""
+def codec_of_arrays(arrays: dict[str, np.ndarray]) -> FrozenPlaneCodec:
+    """The codec in arrays that ``smalto train feature-hyperprior`` or ``feature-elic`` published.
+
+    Raises:
+        WeightsError: there is no feature codec in them.
+    """
     kept = {name: array for name, array in arrays.items() if not name.startswith("training.")}
-    return FrozenIndexPlaneCodec.from_arrays(HYPERPRIOR, kept)
+    configuration = kept.pop("configuration", None)  # ELIC's stands beside its weights
+    try:
+        if configuration is not None:
+            return FrozenElicPlaneCodec.from_arrays(ElicPlaneConfig.from_array(configuration), kept)
+        return FrozenIndexPlaneCodec.from_arrays(HYPERPRIOR, kept)
+    except (RuntimeError, KeyError, UsageError) as error:
+        raise WeightsError(
+            f"weights: not those of a feature codec ({str(error).splitlines()[0]}); name a run's planes or elic file"
+        ) from error
 
 
-def codec_of_file(path: str | Path) -> FrozenIndexPlaneCodec:
-    """The codec in a run's ``weights/planes.safetensors``. Raises WeightsError."""
+def codec_of_file(path: str | Path) -> FrozenPlaneCodec:
+    """The codec in a run's ``weights/planes.safetensors`` or ``weights/elic.safetensors``. Raises WeightsError."""
     return codec_of_arrays(read_arrays(path))
 
 
@@ -71,13 +84,15 @@ class LearnedTier:
         MissingSpace: its codec is not installed, or another one is.
     """
 
-    def __init__(self, profile: FeatureProfile, codec: FrozenIndexPlaneCodec | None = None) -> None:
+    def __init__(self, profile: FeatureProfile, codec: FrozenPlaneCodec | None = None) -> None:
         self.codec = installed_codec(profile.tier) if codec is None else codec
         self.transform = LloydMax.from_arrays(under(profile.arrays, "lloyd_max"))
         self.quality = fact(profile, "quality", 0, 255)
         self._axes = fact(profile, "sample_axes", 0, MAX_RANK)
         self.layout = profile.facts.get("layout", "")
         self.number = CodecNumber.HYPERPRIOR if profile.tier == "hyperprior" else CodecNumber.ELIC
+        if self.codec.codec.number != self.number:
+            raise MissingSpace(f"tier {profile.tier}: the weights are another tier's; name those of {profile.tier}")
         wanted = profile.facts.get("network", "")
         if wanted != self.codec.digest.hex():
             raise MissingSpace(
@@ -134,7 +149,7 @@ def fit_learned(
     samples: Sequence[np.ndarray],
     dtype_name: str,
     goal: FitGoal,
-    codec: FrozenIndexPlaneCodec | None = None,
+    codec: FrozenPlaneCodec | None = None,
 ) -> FeatureProfile:
     """The profile of a learned tier: levels, and the quality that meets the goal on the samples.
 

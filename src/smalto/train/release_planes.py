@@ -9,53 +9,69 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from smalto.codecs.elic_planes import ElicPlaneCodec, freeze_elic_planes
 from smalto.codecs.hyperprior import NUM_LEVELS
-from smalto.codecs.index_planes import freeze_index_planes
+from smalto.codecs.index_planes import FrozenPlaneCodec, IndexPlaneCodec, freeze_index_planes
 from smalto.errors import UsageError
 from smalto.files import replace_file
 from smalto.systems.multitask_codec import load_shipped
 from smalto.train.index_planes import IndexPlaneObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
 from smalto.train.run import Objective
-from smalto.weights import installed_feature_codecs
+from smalto.weights import system_record
 from smalto.weights.store import read_installed, under, write_arrays
 
 RATE_CURVE = ((0, 0.05), (20, 0.3), (40, 0.8), (60, 1.5), (100, 4.0))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
+_PLANES_A_BATCH = {"planes": None, "elic": 2}  # ELIC takes ten times as long and its rates need no more planes
 
 
 @torch.no_grad()
 def plane_rates(
     objective: IndexPlaneObjective, batches: Iterator[Tensor], num_batches: int = 12
 ) -> list[tuple[float, float]]:
-    """(level, mean bits an index) of the trained codec at every fifteenth level."""
-    sums = [0.0] * len(_PROBES)
+    """(level, mean bits an index) of the trained codec, at every fifteenth level or at the one it is trained for."""
+    fixed, codec = objective.config.fixed_q, objective.codec
+    probes = _PROBES if fixed is None else (fixed,)
+    sums = [0.0] * len(probes)
     for _ in range(num_batches):
-        planes = next(batches)[:, :1]
-        for k, level in enumerate(_PROBES):
-            q = torch.full((len(planes),), float(level), device=planes.device)
-            estimate = objective.codec.estimate(planes, q)
-            sums[k] += float(estimate.bits.mean()) / planes[0].numel()
-    return [(float(level), total / num_batches) for level, total in zip(_PROBES, sums, strict=True)]
+        planes = next(batches)[: _PLANES_A_BATCH[part_of(codec)], :1]
+        y = codec.analysis(planes - 0.5).float()
+        for k, level in enumerate(probes):
+            coded = codec.codec.estimate(y, torch.full((len(planes),), float(level), device=planes.device))
+            sums[k] += float((coded.y_bits + coded.z_bits).mean()) / planes[0].numel()
+    return [(float(level), total / num_batches) for level, total in zip(probes, sums, strict=True)]
+
+
+def part_of(codec: IndexPlaneCodec | ElicPlaneCodec) -> str:
+    """The name of a codec's weights, in files and in a system's record."""
+    return "elic" if isinstance(codec, ElicPlaneCodec) else "planes"
 
 
 def publish_index_planes(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
-    """Write ``planes.safetensors`` and ``planes.json`` (digest, rates) for a trained feature codec."""
+    """Write ``planes.safetensors`` or ``elic.safetensors`` and a .json (digest, rates) for a trained feature codec."""
     if not isinstance(objective, IndexPlaneObjective):
         raise UsageError(f"{type(objective).__name__} is not a feature codec; publish it with its own recipe")
     rates = plane_rates(objective, batches)
     positions = place_levels(rates, RATE_CURVE) if objective.config.fixed_q is None else None
-    codec = freeze_index_planes(objective.codec, positions)
-    arrays = {**codec.decode_arrays(), **codec.encode_arrays(), **training_state(objective.codec.codec)}
+    trained = objective.codec
+    arrays = training_state(trained.codec)
+    if isinstance(trained, ElicPlaneCodec):
+        codec: FrozenPlaneCodec = freeze_elic_planes(trained, positions)
+        arrays["configuration"] = trained.config.to_array()
+    else:
+        codec = freeze_index_planes(trained, positions)
+    arrays |= {**codec.decode_arrays(), **codec.encode_arrays()}
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{part_of(trained)}.safetensors"
     record = {
         "codec_digest": codec.digest.hex(),
-        "sha256": write_arrays(folder / "planes.safetensors", arrays),
-        "num_bytes": (folder / "planes.safetensors").stat().st_size,
+        "sha256": write_arrays(path, arrays),
+        "num_bytes": path.stat().st_size,
         "num_parameters": sum(p.numel() for p in objective.parameters()),
         "rates": rates,
     }
-    replace_file(folder / "planes.json", (json.dumps(record, indent=1) + "\n").encode())
+    replace_file(path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
 
 
 @torch.no_grad()
@@ -65,10 +81,11 @@ def load_planes_training_state(objective: IndexPlaneObjective, system: str) -> N
     Raises:
         UsageError: no such weights are installed, or they are of another configuration.
     """
-    files = {record.name: record.files for record in installed_feature_codecs()}.get(system, {})
-    if "planes" not in files:
-        raise UsageError(f"{system}: is no feature codec of this kind; name one of smalto systems, or start anew")
-    arrays = read_installed(files["planes"])
+    record = system_record(system)
+    part = part_of(objective.codec)
+    if part not in record.files:
+        raise UsageError(f"system {system}: is no feature codec; name one that is, or start anew")
+    arrays = read_installed(record.files[part])
     try:
         load_shipped(objective.codec.analysis, under(arrays, "analysis"))
         load_shipped(objective.codec.synthesis, under(arrays, "synthesis"))
