@@ -12,7 +12,7 @@ from smalto.cli.datasets import find_data
 from smalto.cli.options import Data
 from smalto.errors import UsageError
 from smalto.train.recipes import RECIPES
-from smalto.weights import installed_systems
+from smalto.weights import installed_feature_codecs, installed_systems
 
 if TYPE_CHECKING:
     from smalto.cli.progress import Reporter
@@ -101,7 +101,8 @@ def _place(recipe: str, resume: str | None, output: str | None) -> tuple[Path, s
         if output is not None and Path(output).resolve() != Path(resume).resolve():
             raise UsageError(f"-o {output}: a resumed run stays in its folder; leave -o out")
         return Path(resume), CHECKPOINT
-    if resume is not None and resume not in {"default", *(record.name for record in installed_systems())}:
+    installed = {"default", *(record.name for record in (*installed_systems(), *installed_feature_codecs()))}
+    if resume is not None and resume not in installed:
         raise UsageError(f"--resume {resume}: neither the folder of a run nor an installed system; check the name")
     folder = Path(output) if output is not None else Path(RUNS) / f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (folder / CHECKPOINT).exists():

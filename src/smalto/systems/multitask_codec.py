@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from smalto.codecs.factorized_codec import FrozenFactorized
 from smalto.codecs.hyperprior import LITE as LITE_CODEC
@@ -59,18 +61,51 @@ def lite_parts(encoder: Encoder, codec: FrozenHyperprior, decoder: Decoder, upsc
     return Parts(LITE_SPEC, {"base": encoder}, codec, heads, decoder_digest(decoder), codec_digest(codec))
 
 
-def load_lite(device: str = "cpu", dtype: torch.dtype | None = None, max_pixels: int = MAX_PIXELS) -> System:
-    """The lite system with the installed weights."""
-    record = system_record(LITE_NAME)
-    arrays = read_installed(record.files["codec"])
+class LiteNetworks(NamedTuple):
+    """What a lite codec file holds."""
 
-    with torch.device("cpu"):
+    encoder: Encoder
+    codec: FrozenHyperprior
+    decoder: Decoder
+
+    @property
+    def digests(self) -> tuple[bytes, bytes]:
+        """The 8 bytes each that name decoder and codec in files."""
+        return decoder_digest(self.decoder), codec_digest(self.codec)
+
+
+class _Unset(TorchFunctionMode):
+    """Networks built within keep whatever their memory holds: for those that are filled at once."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        """Leave out ``torch.nn.init``."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def lite_networks(arrays: Mapping[str, np.ndarray]) -> LiteNetworks:
+    """The networks in the arrays of a lite codec file.
+
+    Raises:
+        RuntimeError, KeyError: the arrays are of another configuration.
+    """
+    with torch.device("cpu"), _Unset():
         encoder, decoder = Encoder(LITE_ENCODER), Decoder(LITE_DECODER)
         load_shipped(encoder, under(arrays, "encoder"))
         load_shipped(decoder, under(arrays, "decoder"))
         codec = FrozenHyperprior.from_arrays(LITE_CODEC, under(arrays, "codec"))
-        upscale = None
-        if "upscale" in record.files:
+    return LiteNetworks(encoder, codec, decoder)
+
+
+def load_lite(device: str = "cpu", dtype: torch.dtype | None = None, max_pixels: int = MAX_PIXELS) -> System:
+    """The lite system with the installed weights."""
+    record = system_record(LITE_NAME)
+    encoder, codec, decoder = lite_networks(read_installed(record.files["codec"]))
+    upscale = None
+    if "upscale" in record.files:
+        with torch.device("cpu"), _Unset():
             upscale = SuperResolver(LITE_SUPER)
             load_shipped(upscale, read_installed(record.files["upscale"]))
     return System(LITE_NAME, lite_parts(encoder, codec, decoder, upscale), Engine.on(device, dtype), max_pixels)

@@ -1,66 +1,177 @@
-"""Put released weights into the package: ``python -m smalto.train.install RUN_FOLDER... --card CARD.json``."""
+"""Put trained weights into the package: ``python -m smalto.train.install RUN_FOLDER... --card CARD.json``.
+
+Weights are coded here and nowhere else (``smalto.weights.coded``), and the digests on record are taken over what the
+coded files give back. What else is installed stays as it is.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from smalto.errors import SmaltoError, UsageError
+import numpy as np
+
+from smalto.errors import SmaltoError, UsageError, WeightsError
 from smalto.files import replace_file
-from smalto.systems.multitask_codec import LITE_NAME
+from smalto.systems.feature_networks import PARTS as TIER_PARTS
+from smalto.systems.feature_networks import codec_of_arrays
+from smalto.systems.multitask_codec import LITE_NAME, lite_networks
 from smalto.weights.index import weights_folder
+from smalto.weights.store import read_arrays, write_arrays
 
 _CARD_KEYS = ("licence", "data", "recipe", "hardware", "scores", "limits")
-_PARTS = {"codec": f"{LITE_NAME}.safetensors", "upscale": f"{LITE_NAME}-upscale.safetensors"}
 _TASKS = {"codec": "reconstruct", "upscale": "upscale"}
+_TIERS = {part: tier for tier, part in TIER_PARTS.items()}
+_INDEX = "index.json"
+
+Digests = Callable[[Mapping[str, np.ndarray]], dict[str, str]]
 
 
-def install(runs: list[Path], card: Path, target: Path) -> dict[str, object]:
-    """Copy the weights of runs into a folder and write its record.
+@dataclass(frozen=True)
+class RunPart:
+    """Weights that a run left.
 
     Args:
-        runs: folders that ``smalto train`` made; one with a codec, any with heads trained on that codec.
+        part: ``codec``, ``upscale``, ``planes`` or ``elic``.
+        path: of the safetensors file, in half precision.
+        record: the JSON beside it.
+    """
+
+    part: str
+    path: Path
+    record: Mapping[str, object]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array. Raises WeightsError."""
+        return read_arrays(self.path)
+
+
+def install(runs: list[Path], card: Path, target: Path, name: str | None = None) -> tuple[str, dict[str, object]]:
+    """Code the weights of runs into a folder and write their record.
+
+    Args:
+        runs: folders that ``smalto train`` made: one with an image codec, any with heads trained on that codec; or one
+            with a learned feature codec.
         card: JSON with licence, data, recipe, hardware, scores and limits, all in words for people.
         target: the folder of ``index.json``.
+        name: of a feature codec; by default its part and ``-0``. The image system is always ``lite-0``.
 
     Returns:
-        The record of the system.
+        Name and record.
 
     Raises:
-        UsageError: no run holds a codec, a head was trained on another decoder, or the card lacks an entry.
+        UsageError: runs do not fit together, a head was trained on another decoder, or the card lacks an entry.
+        WeightsError: weights are not those that their run recorded.
     """
     facts = json.loads(card.read_text())
     missing = [key for key in _CARD_KEYS if key not in facts]
     if missing:
         raise UsageError(f"{card}: the card lacks {', '.join(missing)}")
-    found = {part: run / "weights" for part in _PARTS for run in runs if (run / "weights" / f"{part}.json").is_file()}
-    if "codec" not in found:
+    facts = {key: facts[key] for key in _CARD_KEYS}
+    parts = _found(runs)
+    feature_parts = [part for part in parts.values() if part.part in _TIERS]
+    if feature_parts:
+        if len(parts) > 1:
+            raise UsageError(f"runs hold {', '.join(parts)}; install a feature codec by itself")
+        name = f"{feature_parts[0].part}-0" if name is None else name
+        section, record = "feature_codecs", _feature_codec(feature_parts[0], name, target)
+    else:
+        if name not in (None, LITE_NAME):
+            raise UsageError(f"--name {name}: image systems are installed as {LITE_NAME}; leave it out")
+        name, section, record = LITE_NAME, "systems", _image_system(parts, target)
+    record |= facts
+    path = target / _INDEX
+    index = json.loads(path.read_text()) if path.is_file() else {"default": LITE_NAME, "systems": {}}
+    index.setdefault(section, {})[name] = record
+    replace_file(path, (json.dumps(index, indent=2) + "\n").encode())
+    return name, record
+
+
+def _found(runs: list[Path]) -> dict[str, RunPart]:
+    """What runs hold, by part; the last one of a part counts."""
+    parts = {}
+    for run in runs:
+        for part in (*_TASKS, *_TIERS):
+            path = run / "weights" / f"{part}.json"
+            if path.is_file():
+                parts[part] = RunPart(part, path.with_suffix(".safetensors"), json.loads(path.read_text()))
+    return parts
+
+
+def _image_system(parts: Mapping[str, RunPart], target: Path) -> dict[str, object]:
+    """Code an image codec and its heads; gives the record without the card."""
+    if "codec" not in parts:
         raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
-    records = {part: json.loads((folder / f"{part}.json").read_text()) for part, folder in found.items()}
-    codec = records["codec"]
-    for part, record in records.items():
-        if record["decoder_digest"] != codec["decoder_digest"]:
-            raise UsageError(f"{found[part]}: {part} was trained on another decoder; train it on this one")
-    files = {}
-    for part, record in records.items():
-        shutil.copyfile(found[part] / f"{part}.safetensors", target / _PARTS[part])
-        entries = {key: record[key] for key in ("sha256", "num_bytes", "num_parameters")}
-        files[part] = {"name": _PARTS[part], **entries}
-    system = {
+    trained = parts["codec"].record["decoder_digest"]
+    for part in parts.values():
+        if part.record["decoder_digest"] != trained:
+            raise UsageError(f"{part.path}: {part.part} was trained on another decoder; train it on this one")
+    names = {"codec": f"{LITE_NAME}.safetensors", "upscale": f"{LITE_NAME}-upscale.safetensors"}
+    files = {"codec": _file(parts["codec"], target / names["codec"], _image_digests)}
+    digests = _image_digests(read_arrays(target / names["codec"]))
+    for part in parts.values():
+        if part.part != "codec":
+            files[part.part] = _file(part, target / names[part.part])
+    return {
         "space": LITE_NAME,
-        "decoder_digest": codec["decoder_digest"],
-        "codec_digest": codec["codec_digest"],
-        "tasks": [_TASKS[part] for part in records],
+        **digests,
+        "tasks": [_TASKS[part] for part in files],
         "encoders": ["base"],
         "files": files,
-        **{key: facts[key] for key in _CARD_KEYS},
     }
-    index = {"default": LITE_NAME, "systems": {LITE_NAME: system}}
-    replace_file(target / "index.json", (json.dumps(index, indent=2) + "\n").encode())
-    return system
+
+
+def _feature_codec(part: RunPart, name: str, target: Path) -> dict[str, object]:
+    """Code a learned feature codec; gives the record without the card."""
+    path = target / f"{name}.safetensors"
+    entry = _file(part, path, _feature_digests)
+    return {"tier": _TIERS[part.part], **_feature_digests(read_arrays(path)), "files": {part.part: entry}}
+
+
+def _image_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    decoder, codec = lite_networks(arrays).digests
+    return {"decoder_digest": decoder.hex(), "codec_digest": codec.hex()}
+
+
+def _feature_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    return {"codec_digest": codec_of_arrays(dict(arrays)).digest.hex()}
+
+
+def _file(part: RunPart, path: Path, digests: Digests | None = None) -> dict[str, object]:
+    """Code one file of a run; gives its entry in the record.
+
+    Args:
+        part: of the run.
+        path: of the coded file.
+        digests: what the run's record must say of its arrays.
+
+    Raises:
+        WeightsError: the run's weights are of another configuration, or not those it recorded.
+    """
+    arrays = part.arrays()
+    try:
+        found = {} if digests is None else digests(arrays)
+    except (RuntimeError, KeyError) as error:
+        raise WeightsError(
+            f"{part.path}: of another configuration ({str(error).splitlines()[0]}); install a run of the shipped one"
+        ) from error
+    for key, value in found.items():
+        if part.record[key] != value:
+            raise WeightsError(
+                f"{part.path}: its {key} is {value}, its record says {part.record[key]}; publish it again"
+            )
+    sha256 = write_arrays(path, arrays, coded=True)
+    num_bytes = path.stat().st_size
+    return {
+        "name": path.name,
+        "sha256": sha256,
+        "num_bytes": num_bytes,
+        "num_parameters": part.record["num_parameters"],
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,14 +181,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--card", required=True, type=Path, help="JSON: licence, data, recipe, hardware, scores, limits"
     )
+    parser.add_argument("--name", default=None, help="of a feature codec; by default planes-0 or elic-0")
     parser.add_argument("--target", type=Path, default=None, help="folder of index.json; the installed package's")
     options = parser.parse_args(arguments)
     try:
-        system = install(options.runs, options.card, options.target or weights_folder())
+        name, record = install(options.runs, options.card, options.target or weights_folder(), options.name)
     except (SmaltoError, OSError, ValueError) as error:
         sys.stderr.write(f"smalto: {error}\n")
         return error.exit_code if isinstance(error, SmaltoError) else 1
-    sys.stdout.write(f"{system['space']}: tasks {', '.join(map(str, system['tasks']))}\n")  # type: ignore[arg-type]
+    what = f"tasks {', '.join(map(str, record['tasks']))}" if "tasks" in record else f"tier {record['tier']}"  # type: ignore[arg-type]
+    sys.stdout.write(f"{name}: {what}\n")
     return 0
 
 
