@@ -21,6 +21,8 @@ def test_counts_say_what_the_values_say(numbers: list[float]) -> None:
     assert held.num_values == len(values)
     wide = values.astype(np.float64)
     assert np.array_equal(held.histogram(-100.0, 100.0, 32) * len(values), np.histogram(wide, 32, (-100, 100))[0])
+    assert held.variance == pytest.approx(wide.var(), abs=1e-6)
+    assert held.largest_share * len(values) == pytest.approx(np.unique(wide, return_counts=True)[1].max())
     transform = LloydMax.fit(values)
     indexes = transform.forward(values)
     assert np.allclose(held.indexes(transform) * len(values), np.bincount(indexes, minlength=256))

@@ -40,7 +40,7 @@ def test_scaled_features_are_one_after_the_transform(result: BenchResult) -> Non
     assert float(pair["before"]) > 1 > float(pair["after"])  # type: ignore[arg-type]
     assert len(result.table("divergence").rows) == 2 + len(PAPER)
     summary = cells(result.table("divergence_summary"), 1)
-    assert (summary["pairs"], summary["pairs_it_falls_in_percent"]) == ("pairs of two models", 100)
+    assert (summary["which"], summary["pairs"], summary["falls_in_percent"]) == ("pairs of two models", 2, 100)
     paper = cells(result.table("divergence_summary"), 2)
     assert (paper["mean_before"], paper["mean_after"]) == pytest.approx((10.655, 0.867), abs=0.001)
 
@@ -48,7 +48,9 @@ def test_scaled_features_are_one_after_the_transform(result: BenchResult) -> Non
 def test_nearest_is_better_than_floor(result: BenchResult) -> None:
     for number in range(2):
         row = cells(result.table("assignment"), number)
-        assert 2 < float(row["floor_over_nearest"]) < 6  # type: ignore[arg-type]
+        assert 2 < float(row["floor_over_nearest"]) <= float(row["the_same_in_range"]) < 6  # type: ignore[arg-type]
+        assert float(row["floor_ppm"]) / float(row["nearest_ppm"]) == pytest.approx(row["floor_over_nearest"])  # type: ignore[arg-type]
+        assert 0 <= float(row["values_outside_ppm"]) < 5000  # type: ignore[arg-type]
         assert row["at_least_3"] == ("yes" if float(row["floor_over_nearest"]) >= 3 else "no")  # type: ignore[arg-type]
 
 
@@ -57,11 +59,12 @@ def test_curves_hold_what_the_figure_shows(result: BenchResult) -> None:
     rows = [row for row in curves.rows if row[0] == "minilm maps"]
     assert [row[1] for row in rows] == list(range(256))
     _, _, low, share, level, width, index_share = (np.array(column) for column in zip(*rows, strict=True))
-    assert share.sum() == pytest.approx(1)
-    assert index_share.sum() == pytest.approx(1)
+    assert share.sum() == pytest.approx(1, abs=1e-4)
+    assert index_share.sum() == pytest.approx(1, abs=1e-4)
     assert (np.diff(level.astype(float)) > 0).all()
     assert (width.astype(float) > 0).all()
-    assert width.astype(float).sum() == pytest.approx(max(low[-1] + low[1] - low[0], level[-1]) - min(low[0], level[0]))
+    reach = max(low[-1] + low[1] - low[0], level[-1]) - min(low[0], level[0])
+    assert width.astype(float).sum() == pytest.approx(reach, rel=1e-3)
 
 
 def test_networks_are_looked_into(result: BenchResult, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

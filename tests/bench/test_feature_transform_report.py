@@ -24,7 +24,7 @@ def curves(num_layers: int, num_levels: int = 256) -> Table:
 
 
 def result(num_layers: int = 2) -> BenchResult:
-    assignment = Table("assignment", ("layer", "mse_nearest"), (("model 0", 0.00012),), "256 levels.")
+    assignment = Table("assignment", ("layer", "nearest_ppm"), (("model 0", 0.125),), "256 levels.")
     return bench_result("features-transform", "smalto bench features --transform", [assignment, curves(num_layers)], ())
 
 
@@ -32,10 +32,10 @@ def test_files(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot needs it (extra bench)")
     paths = save_report(result(), tmp_path / "report")
     assert [path.name for path in paths] == [f"feature-transform.{kind}" for kind in ("png", "json", "md")]
-    assert BenchResult.from_json(paths[1].read_text()).table("assignment").rows == (("model 0", 0.00012),)
+    assert BenchResult.from_json(paths[1].read_text()).table("assignment").rows == (("model 0", 0.125),)
     text = paths[2].read_text()
     assert "(feature-transform.png)" in text
-    assert "0.0001" in text
+    assert "| 0.12 |" in text
     assert "bin_share" not in text  # the figure shows it
     assert "png" not in to_markdown(result())
 

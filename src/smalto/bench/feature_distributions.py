@@ -56,6 +56,17 @@ class Distribution:
         """How many values there are, repetitions counted."""
         return int(self.counts.sum())
 
+    @property
+    def variance(self) -> float:
+        """Of all values, repetitions counted."""
+        mean = (self.values * self.counts).sum() / self.num_values
+        return float((np.square(self.values - mean) * self.counts).sum() / self.num_values)
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the most frequent value."""
+        return float(self.counts.max() / self.num_values)
+
     def histogram(self, low: float, high: float, num_bins: int = NUM_BINS) -> NDArray[np.float64]:
         """(num_bins,) shares of equal bins between two ends, both of which belong to them."""
         found, _ = np.histogram(self.values, num_bins, (low, high), weights=self.counts)

@@ -26,6 +26,7 @@ from smalto.codecs.truncation import Truncation
 from smalto.errors import MissingSpace, UsageError
 
 LEAST_GAIN = 3.0
+SPIKE = 0.05
 OTHER_BINS, OTHER_FLOOR = 512, 1e-6
 SAMPLE_VALUES = 1 << 20
 PAPER = (  # Table 1: first, second, before, after
@@ -136,17 +137,21 @@ def divergence_tables(measured: Sequence[MeasuredLayer]) -> list[Table]:
         "unless the column says otherwise."
     )
     of_models = [row for row in rows if row[0].split()[0] != row[1].split()[0]]
-    shown = [
-        (name, *_statistics(group))
-        for name, group in (("all pairs", rows), ("pairs of two models", of_models))
-        if group
-    ]
-    paper: list[tuple[Cell, ...]] = [("paper, 6 pairs of 3 models", *_statistics(PAPER))]
+    dense = {layer.name for layer in measured if layer.distribution.largest_share < SPIKE}
+    of_dense = [row for row in of_models if {row[0], row[1]} <= dense]
+    groups = {
+        "all pairs": rows,
+        "pairs of two models": of_models,
+        f"pairs of two models, no value over {100 * SPIKE:.0f} %": of_dense,
+    }
+    shown = [(name, len(group), *_statistics(group)) for name, group in groups.items() if group]
+    paper: list[tuple[Cell, ...]] = [("paper: three models", len(PAPER), *_statistics(PAPER))]
     summary = Table(
         "divergence_summary",
-        ("pairs", "mean_before", "mean_after", "largest_before", "largest_after", "pairs_it_falls_in_percent"),
+        ("which", "pairs", "mean_before", "mean_after", "largest_before", "largest_after", "falls_in_percent"),
         (*shown, *paper),
-        "Nats; settings of the first two columns of the next table, which are the closest to the paper's.",
+        "Nats; settings of the first two columns of the next table, which are the closest to the paper's. A value that "
+        "many share, such as the zero that ReLU leaves, is one index after any transform and keeps its share.",
     )
     published = [
         (f"paper: {one}", f"paper: {other}", before, after, *[None] * 4) for one, other, before, after in PAPER
@@ -178,14 +183,32 @@ def assignment_table(measured: Sequence[MeasuredLayer]) -> Table:
     """Nearest levels against the levels below, with the same levels."""
     rows: list[tuple[Cell, ...]] = []
     for layer in measured:
-        values, levels = layer.distribution.values, layer.transform.levels
-        nearest, bits = layer.distribution.assigned(levels, layer.transform.forward(values.astype(np.float16)))
-        floor, floor_bits = layer.distribution.assigned(levels, floor_indexes(levels, values))
-        ratio = floor / nearest if nearest else None
-        rows.append((layer.name, nearest, floor, ratio, bits, floor_bits, _answer(ratio)))
-    columns = ("layer", "mse_nearest", "mse_floor", "floor_over_nearest", "bits_nearest", "bits_floor", "at_least_3")
-    note = "256 levels fitted on ten inputs, errors on the others; bits are the entropy of the indexes."
+        held, levels = layer.distribution, layer.transform.levels
+        values = held.values
+        pair = layer.transform.forward(values.astype(np.float16)), floor_indexes(levels, values)
+        (nearest, bits), (floor, floor_bits) = (held.assigned(levels, indexes) for indexes in pair)
+        low, high = np.diff(levels)[[0, -1]] if len(levels) > 1 else (0.0, 0.0)
+        inside = (values >= levels[0] - low) & (values <= levels[-1] + high)
+        within = Distribution(values[inside], held.counts[inside])
+        within_errors = [within.assigned(levels, indexes[inside])[0] for indexes in pair] if inside.any() else [0.0] * 2
+        ratios = _ratio(floor, nearest), _ratio(within_errors[1], within_errors[0])
+        ppm = [1e6 * error / held.variance if held.variance else None for error in (nearest, floor)]
+        outside = 1e6 * (1 - within.num_values / held.num_values)
+        rows.append((layer.name, *ppm, *ratios, outside, bits, floor_bits, _answer(ratios[0]), _answer(ratios[1])))
+    columns = (
+        "layer", "nearest_ppm", "floor_ppm", "floor_over_nearest", "the_same_in_range", "values_outside_ppm",
+        "bits_nearest", "bits_floor", "at_least_3", "at_least_3_in_range",
+    )  # fmt: skip
+    note = (
+        "256 levels fitted on ten inputs, squared errors over variance on other inputs, in millionths; bits are the "
+        "entropy of the indexes. A value far beyond the outermost levels costs the same either way; the ratio in range "
+        "leaves out those that are farther beyond than one interval."
+    )
     return Table("assignment", columns, tuple(rows), note)
+
+
+def _ratio(error: float, other: float) -> float | None:
+    return error / other if other else None
 
 
 def _answer(ratio: float | None) -> str:
@@ -204,8 +227,9 @@ def curve_table(measured: Sequence[MeasuredLayer]) -> Table:
         widths = np.diff([min(low, transform.levels[0]), *transform.thresholds, max(high, transform.levels[-1])])
         for k in range(NUM_BINS):
             inside = k < transform.num_levels
-            level, width = (float(transform.levels[k]), float(widths[k])) if inside else (None, None)
-            rows.append((layer.name, k, float(edges[k]), float(bins[k]), level, width, float(shares[k])))
+            level, width = (transform.levels[k], widths[k]) if inside else (None, None)
+            cells = (edges[k], bins[k], level, width, shares[k])
+            rows.append((layer.name, k, *(None if cell is None else float(f"{cell:.5g}") for cell in cells)))
     columns = ("layer", "index", "bin_low", "bin_share", "level", "interval_width", "index_share")
     return Table("curves", columns, tuple(rows), "256 equal bins of the values, and the 256 indexes of the transform.")
 

@@ -54,7 +54,7 @@ def to_markdown(result: BenchResult, *, figure: str | None = None) -> str:
     for name, title in _TITLES.items():
         for table in result.tables:
             if table.name == name:
-                parts += [f"## {title}\n", f"{table.note}\n", table.to_markdown(4 if name == "assignment" else 2)]
+                parts += [f"## {title}\n", f"{table.note}\n", table.to_markdown(2)]
     return "\n".join(parts)
 
 

@@ -160,12 +160,13 @@ def peers(held: HeldLayer) -> Iterator[RatePoint]:
 def _packed_points(held: HeldLayer, name: str, setting: float) -> Iterator[RatePoint]:
     """A quantiser at one setting with every packer; one array in memory at a time."""
     argument = setting * held.deviation if name == "uniform" else setting
-    num_bytes = dict.fromkeys(packers(), 0)
+    tools = packers()
+    num_bytes = dict.fromkeys(tools, 0)
 
     def restored() -> Iterable[np.ndarray]:
         for value in held.features.values():
             quantised = QUANTISERS[name](value, argument)
-            for packer, pack in packers().items():
+            for packer, pack in tools.items():
                 num_bytes[packer] += packed_bytes([quantised], pack)
             yield quantised.restored
 
