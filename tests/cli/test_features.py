@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from smalto.systems.feature_codec import decode_features
+from smalto.train.feature_planes import PlaneSet
 from tests.cli.conftest import Outcome
 
 Smalto = Callable[..., Outcome]
@@ -93,6 +94,24 @@ def test_planes_for_training(smalto: Smalto, inputs: Path) -> None:
     assert (inputs / "planes.tar").stat().st_size > 10_000
 
 
+def test_planes_of_reachable_models(smalto: Smalto, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[object, ...]] = []
+
+    def pack(names: tuple[str, ...], data: Path, path: str, **settings: object) -> object:
+        called.append((names, data, path, settings["max_bytes"], settings["transform"]))
+        return PlaneSet(Path(path), 7, 800, {"minilm-layer.2": 1.0})
+
+    monkeypatch.setattr("smalto.bench.feature_training.pack_training_planes", pack)
+    outcome = smalto("features", "planes", "--sources", "minilm,squeezenet", "--data", inputs, "-o", inputs / "p.tar")
+    assert outcome.code == 0
+    assert "7 planes, 800 bytes; minilm-layer.2 100 %" in outcome.err
+    outcome = smalto("features", "planes", "--sources", "default", "--data", inputs, "-o", "p", "--max-mib", "1")
+    assert outcome.code == 0
+    assert called[0] == (("minilm", "squeezenet"), inputs, str(inputs / "p.tar"), 60 << 20, "lloyd-max")
+    assert called[1][0] == ("mobilefacenet", "minilm", "latents", "codec-stages")
+    assert called[1][3] == 1 << 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -104,6 +123,11 @@ def test_planes_for_training(smalto: Smalto, inputs: Path) -> None:
         (["encode", "a.npy", "--threads", "0"], 2, "must be 1 or more"),
         (["encode", "a.npy", "-p", "a.npy"], 3, "profile"),
         (["decode", "a.npy", "-o", "x.npy"], 3, "a.npy"),
+        (["planes", "-o", "x.tar"], 2, "either files of features or --sources"),
+        (["planes", "a.npy", "--sources", "minilm", "-o", "x.tar"], 2, "either files of features or --sources"),
+        (["planes", "--sources", "minilm,none", "-o", "x.tar"], 2, "source 'none' is none of"),
+        (["planes", "--sources", "minilm", "--data", "none", "-o", "x.tar"], 2, "no such folder"),
+        (["planes", "a.npy", "-o", "x.tar", "--max-mib", "0"], 2, "must be above 0"),
         (["info", "a.npy"], 3, "a.npy"),
         (["nonsense"], 2, "no such command"),
     ],

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smalto.cli.datasets import find_data
 from smalto.cli.feature_record import describe_set, set_lines
-from smalto.cli.options import Json
+from smalto.cli.options import Data, Json
 from smalto.cli.outputs import check_inputs, plan_jobs
 from smalto.cli.process import available_cores
 from smalto.errors import UsageError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from smalto.cli.progress import Reporter
     from smalto.data.feature_array import FeatureArray
     from smalto.systems.feature_codec import FeatureCodec
+    from smalto.train.feature_planes import PlaneSet
 
 features = typer.Typer(
     name="features", help="Store any model's features in one or two bits a value.", no_args_is_help=True
@@ -164,29 +166,43 @@ def decode(
 @features.command()
 def planes(
     context: typer.Context,
-    files: Arrays,
     output: Annotated[str, typer.Option("--output", "-o", metavar="TAR", help="The .tar to write.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help=".npy, .npz, .safetensors or .pt files.")
+    ] = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Reachable models in place of files: names, or default for all but unseen."),
+    ] = None,
+    data: Data = None,
     max_mib: Annotated[float, typer.Option("--max-mib", metavar="N", help="Largest size of the .tar.")] = 60.0,
     transform: Annotated[
         str, typer.Option(metavar="NAME", help="lloyd-max, or linear for a baseline to compare with.")
     ] = "lloyd-max",
 ) -> None:
-    """Make training data for the learned tiers: each file is one model's features.
+    """Make training data for the learned tiers: each file is one model's features, or --sources names models.
 
-    `smalto train feature-hyperprior --data TAR` takes the result.
+    Sources are mobilefacenet, minilm, latents and codec-stages (the default), and squeezenet; their weights and inputs
+    come from --data, by default $SMALTO_DATA. `smalto train feature-hyperprior --data TAR` takes the result.
     """
-    check_inputs(files)
+    if (sources is None) == (not files):
+        raise UsageError("planes: name either files of features or --sources, as --sources default")
     if max_mib <= 0.0:
         raise UsageError(f"--max-mib {max_mib:g}: must be above 0")
-    from smalto.train.feature_planes import pack_planes
-
-    names = [Path(path).stem for path in files]
-    if len(set(names)) < len(names):
-        raise UsageError("planes: two files have one name, which stands for a model; rename one")
-    models = {Path(path).stem: _open(path) for path in files}
-    written = pack_planes(models, output, max_bytes=int(max_mib * 2**20), transform=transform)
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in written.shares.items())
     reporter: Reporter = context.obj
+    max_bytes = int(max_mib * 2**20)
+    if sources is not None:
+        from smalto.bench.feature_training import DEFAULT_SOURCES, pack_training_planes, training_sources
+
+        names = DEFAULT_SOURCES if sources == "default" else tuple(sources.split(","))
+        training_sources(names)
+        folder = find_data(data, ".")
+        written = pack_training_planes(
+            names, folder, output, max_bytes=max_bytes, transform=transform, say=reporter.line
+        )
+    else:
+        written = _planes_of_files(files or [], output, max_bytes, transform)
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in written.shares.items())
     reporter.line(f"{output}: {written.num_planes} planes, {written.num_bytes} bytes; {shares}")
 
 
@@ -209,6 +225,17 @@ def _open(path: str) -> tuple[FeatureArray, ...]:
     from smalto.data.feature_files import open_features
 
     return open_features(path)
+
+
+def _planes_of_files(files: list[str], output: str, max_bytes: int, transform: str) -> PlaneSet:
+    check_inputs(files)
+    from smalto.train.feature_planes import pack_planes
+
+    if len({Path(path).stem for path in files}) < len(files):
+        raise UsageError("planes: two files have one name, which stands for a model; rename one")
+    return pack_planes(
+        {Path(path).stem: _open(path) for path in files}, output, max_bytes=max_bytes, transform=transform
+    )
 
 
 def _renamed(array: FeatureArray, path: str, num_files: int) -> FeatureArray:
