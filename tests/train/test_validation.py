@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smalto.data.crops import CropConfig, Crops, cache_pictures
 from smalto.errors import UsageError
-from smalto.train.checkpoint import read_progress
+from smalto.train.checkpoint import load_run, read_progress
 from smalto.train.loop import Budget, train
 from smalto.train.run import Objective, Optimisation, Plateau, Run, StepResult, Validation
 from smalto.train.validation import Validator
@@ -129,6 +129,9 @@ def test_what_is_published_is_the_best_and_not_the_last(tmp_path: Path) -> None:
     assert losses == sorted(losses)
     assert losses[-1] > losses[0]
     assert published[0] ** 2 == pytest.approx(losses[0], rel=1e-3)
+    found = Grey()
+    assert load_run(tmp_path / "run", found).step == 8
+    assert float(found.level) == published[0]
     train(run, replace(budget, resume="checkpoint", max_steps=2), _keep_still)
     assert published[1] == published[0]
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from smalto.errors import TrainingError
 
 PIECE_BYTES = 16_000_000
+CHECKPOINT, BEST = "checkpoint", "best"  # folders of a run
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -133,6 +134,18 @@ def load_average(folder: Path, network: nn.Module) -> Progress:
     """
     _load_networks(folder, copy.deepcopy(network), network)
     return read_progress(folder)
+
+
+def load_run(folder: Path, network: nn.Module) -> Progress:
+    """Fill a network with the weights that a run publishes: the best where it has them, else the averaged ones.
+
+    Raises:
+        TrainingError: there is no run, or it is damaged or of another network.
+    """
+    if read_weights_facts(folder / BEST) is None:
+        return load_average(folder / CHECKPOINT, network)
+    load_weights(folder / BEST, network)
+    return read_progress(folder / CHECKPOINT)
 
 
 def _load_networks(folder: Path, network: nn.Module, average: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from smalto.data.crops import CropConfig, Crops, cache_pictures
 from smalto.data.photographs import tensor_image
-from smalto.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from smalto.train.checkpoint import CHECKPOINT, Progress, load_checkpoint, save_checkpoint
 from smalto.train.log import TrainingLog, is_first_process
 from smalto.train.plateau import PlateauState
 from smalto.train.run import Objective, Optimisation, Run, StepResult, to_unit_range
@@ -83,7 +83,7 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
         objective.start(_tensor_batches(crops, run, device, 10_000_000))
         average.load_state_dict(objective.state_dict())
     elif budget.resume == "checkpoint":
-        progress = load_checkpoint(budget.folder / "checkpoint", objective, average, optimiser)
+        progress = load_checkpoint(budget.folder / CHECKPOINT, objective, average, optimiser)
     else:
         objective.load_installed(budget.resume)
         average.load_state_dict(objective.state_dict())
@@ -172,7 +172,7 @@ def _save(folder: Path, progress: Progress, networks: _Networks, batch: Tensor) 
     """Best weights, checkpoint and a sample picture."""
     if networks.validator is not None:
         networks.validator.save()
-    save_checkpoint(folder / "checkpoint", progress, networks.objective, networks.average, networks.optimiser)
+    save_checkpoint(folder / CHECKPOINT, progress, networks.objective, networks.average, networks.optimiser)
     _sample(networks.average, batch, networks.device, folder / "samples" / f"step-{progress.step:07d}.png")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smalto.data.crops import Crops
-from smalto.train.checkpoint import load_weights, read_weights_facts, save_weights
+from smalto.train.checkpoint import BEST, load_weights, read_weights_facts, save_weights
 from smalto.train.log import append_row, is_first_process
 from smalto.train.run import Objective, Run, Validation, to_unit_range
 
@@ -41,7 +41,7 @@ class Validator:
 
     def resume(self) -> None:
         """Go on from what ``best/`` holds, if it is there."""
-        facts = read_weights_facts(self._folder / "best")
+        facts = read_weights_facts(self._folder / BEST)
         if facts is not None:
             self.best_loss, self._best_step = float(facts["loss"]), int(facts["step"])
 
@@ -67,14 +67,14 @@ class Validator:
     def save(self) -> None:
         """Write the best weights, unless they are written already."""
         if self._best is not None:
-            save_weights(self._folder / "best", self._best, {"loss": self.best_loss, "step": self._best_step})
+            save_weights(self._folder / BEST, self._best, {"loss": self.best_loss, "step": self._best_step})
             self._best = None
 
     def load_best(self, average: Objective) -> None:
         """Fill an objective with the best weights; it stays as it is when no round gave a finite loss."""
         self.save()
-        if read_weights_facts(self._folder / "best") is not None:
-            load_weights(self._folder / "best", average)
+        if read_weights_facts(self._folder / BEST) is not None:
+            load_weights(self._folder / BEST, average)
 
     @torch.no_grad()
     def _loss(self, average: Objective) -> float:
