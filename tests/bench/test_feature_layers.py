@@ -24,8 +24,8 @@ def test_judgement_of_originals_noise_and_nothing() -> None:
     assert nothing.score == pytest.approx(4 / 24)  # every answer is class 0
     low, high = nothing.change_interval
     assert low < nothing.change < high < 0
-    point = held.point("zeros", 1, 300, nothing)
-    assert point.bits_per_value == 2400 / held.num_values
+    point = held.point("zeros", 1, 0.25, nothing)
+    assert point.bits_per_value == 0.25
     assert point.cells()[:4] == ("squeezenet", "maps", "zeros", 1)
     assert (point.score_change_low, point.score_change_high) == (low, high)
 

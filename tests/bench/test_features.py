@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from smalto.bench import features
+from smalto.bench.feature_layers import HeldLayer
 from smalto.bench.features import FeatureSettings, measure
 from smalto.bench.peers.feature_codecs import QUANTISERS, packed_bytes
 from smalto.bench.results import BenchResult
@@ -49,13 +50,26 @@ def test_original_accuracy_has_no_interval(result: BenchResult) -> None:
     assert {row[0] for row in result.table("summary").rows} == {"score", "agreement"}
 
 
+def test_rates_of_peers_may_come_from_fewer_inputs() -> None:
+    for package in ("zstandard", "numcodecs", "pcodec"):
+        pytest.importorskip(package, reason=f"{package} is a peer of the benchmark (extra bench)")
+    held = HeldLayer(MapSource(), "maps", 9)
+    few, whole = list(features.peers(held, 3)), list(features.peers(held))
+    assert [(a.codec, a.setting, a.score, a.nmse) for a in few] == [
+        (a.codec, a.setting, a.score, a.nmse) for a in whole
+    ]
+    assert all(a.bits_per_value == pytest.approx(b.bits_per_value, rel=0.1) for a, b in zip(few, whole, strict=True))
+    third = list(features.peers(HeldLayer(MapSource(), "maps", 1)))
+    assert [a.bits_per_value for a in features.peers(held, 1)] == [b.bits_per_value for b in third]
+
+
 def test_settings_say_their_command(tmp_path: Path) -> None:
     assert FeatureSettings(tmp_path, ("minilm",)).command() == (
         "smalto bench features --data DATA --sources minilm --count 100"
     )
     settings = FeatureSettings(tmp_path, ("minilm",), ("layer.2",), 5, ("fast", "hyperprior"), qualities=(9,))
     assert settings.command().endswith("--layers layer.2 --tiers fast,hyperprior --qualities 9")
-    for wrong in ({"count": 0}, {"tiers": ("slow",)}, {"qualities": (256,)}):
+    for wrong in ({"count": 0}, {"tiers": ("slow",)}, {"qualities": (256,)}, {"packed_inputs": -1}):
         with pytest.raises(UsageError, match="--"):
             FeatureSettings(tmp_path, **wrong)  # type: ignore[arg-type]
 

@@ -121,7 +121,7 @@ class HeldLayer:
         )
 
     def point(
-        self, codec: str, setting: float, num_bytes: int, judged: Judgement, profile_bytes: int = 0
+        self, codec: str, setting: float, bits_per_value: float, judged: Judgement, profile_bytes: int = 0
     ) -> RatePoint:  # fmt: skip
         """The point of a codec at a setting."""
         return RatePoint(
@@ -129,7 +129,7 @@ class HeldLayer:
             self.layer,
             codec,
             setting,
-            8 * num_bytes / self.num_values,
+            bits_per_value,
             judged.nmse,
             judged.score,
             judged.change,

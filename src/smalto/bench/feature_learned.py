@@ -85,7 +85,7 @@ def learned_points(held: HeldLayer, tier: str, qualities: Sequence[int], network
             chosen = FeatureProfile(profile.tier, profile.arrays, {**profile.facts, "quality": str(quality)})
             blob = write_set(LearnedTier(chosen, network), chosen, inputs)
             judged = held.judge(read_set(LearnedTier(chosen, network), blob))
-            yield held.point(name, quality, len(blob), judged, len(chosen.to_bytes()))
+            yield held.point(name, quality, 8 * len(blob) / held.num_values, judged, len(chosen.to_bytes()))
 
 
 def write_set(tier: Tier, profile: FeatureProfile, arrays: Sequence[FeatureArray]) -> bytes:
@@ -121,9 +121,9 @@ def truncated_points(held: HeldLayer, qualities: Sequence[int], networks: Networ
             coder = TruncatedPlanes(cut, network)
             for quality in qualities:
                 codes = list(coder.encode(values, quality))
-                num_bytes = sum(len(code.hyper) + sum(map(len, code.main)) for code in codes)
+                rate = 8 * sum(len(code.hyper) + sum(map(len, code.main)) for code in codes) / held.num_values
                 judged = held.judge(coder.decode(codes, values))
-                yield held.point(f"{TRUNCATED} {reach}, {bits} bit, {name}", quality, num_bytes, judged)
+                yield held.point(f"{TRUNCATED} {reach}, {bits} bit, {name}", quality, rate, judged)
 
 
 @dataclass(frozen=True, eq=False)

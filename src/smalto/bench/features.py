@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class FeatureSettings:
         qualities: levels 0..255 of learned tiers.
         networks: of learned tiers and of the paper's baseline.
         with_peers: measure what people use today as well.
+        packed_inputs: inputs, evenly spread, whose bytes stand for a peer's rate; None takes all. Scores are of all.
 
     Raises:
         UsageError: a setting out of range.
@@ -61,10 +62,12 @@ class FeatureSettings:
     qualities: tuple[int, ...] = QUALITIES
     networks: Networks = Networks()  # noqa: RUF009 - frozen
     with_peers: bool = True
+    packed_inputs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError(f"--count {self.count}: must be 1 or more")
+        for option, number in (("--count", self.count), ("--packed-inputs", self.packed_inputs)):
+            if number is not None and number < 1:
+                raise UsageError(f"{option} {number}: must be 1 or more")
         for tier in self.tiers:
             if tier not in TIERS:
                 raise UsageError(f"--tiers: no tier is called {tier!r}; choose {', '.join(TIERS)}")
@@ -80,6 +83,8 @@ class FeatureSettings:
             words.append(f"--tiers {','.join(self.tiers)}")
         if self.qualities != QUALITIES:
             words.append(f"--qualities {','.join(map(str, self.qualities))}")
+        if self.packed_inputs is not None:
+            words.append(f"--packed-inputs {self.packed_inputs}")
         words += self.networks.options()
         return " ".join(words if self.with_peers else [*words, "--no-peers"])
 
@@ -129,7 +134,7 @@ def layer_points(source: FeatureSource, layer: str, settings: FeatureSettings) -
             points += learned_points(held, tier, settings.qualities, settings.networks)
     if settings.networks.are_given:
         points += truncated_points(held, settings.qualities, settings.networks)
-    return points + list(peers(held)) if settings.with_peers else points
+    return points + list(peers(held, settings.packed_inputs)) if settings.with_peers else points
 
 
 def fast_points(held: HeldLayer, errors: Sequence[float]) -> Iterator[RatePoint]:
@@ -140,11 +145,16 @@ def fast_points(held: HeldLayer, errors: Sequence[float]) -> Iterator[RatePoint]
         codec = FeatureCodec.fit(fitted, error=error)
         blob = codec.encode(inputs, embed=False)
         judged = held.judge(codec.decode(blob))  # type: ignore[arg-type]
-        yield held.point("smalto fast", error, len(blob), judged, len(codec.profile.to_bytes()))
+        yield held.point("smalto fast", error, 8 * len(blob) / held.num_values, judged, len(codec.profile.to_bytes()))
 
 
-def peers(held: HeldLayer) -> Iterator[RatePoint]:
-    """Every quantiser at every setting, packed by every packer."""
+def peers(held: HeldLayer, packed_inputs: int | None = None) -> Iterator[RatePoint]:
+    """Every quantiser at every setting, packed by every packer.
+
+    Args:
+        held: features.
+        packed_inputs: how many, evenly spread, are packed; None packs all. Scores are of all.
+    """
     steps = (*FINE_STEPS, *STEPS) if held.source.metric == PSNR else STEPS
     grid: Mapping[str, Sequence[float]] = {
         "float16": (16,),
@@ -152,24 +162,30 @@ def peers(held: HeldLayer) -> Iterator[RatePoint]:
         "int8 per channel": BITS,
         "uniform": steps,
     }
+    num = len(held.features)
+    packed = num if packed_inputs is None else min(packed_inputs, num)
+    places = frozenset(k * num // packed for k in range(packed))
     for name in QUANTISERS:
         for setting in grid[name]:
-            yield from _packed_points(held, name, setting)
+            yield from _packed_points(held, name, setting, places)
 
 
-def _packed_points(held: HeldLayer, name: str, setting: float) -> Iterator[RatePoint]:
+def _packed_points(held: HeldLayer, name: str, setting: float, places: Set[int]) -> Iterator[RatePoint]:
     """A quantiser at one setting with every packer; one array in memory at a time."""
     argument = setting * held.deviation if name == "uniform" else setting
     tools = packers()
-    num_bytes = dict.fromkeys(tools, 0)
+    num_bytes, num_values = dict.fromkeys(tools, 0), 0
 
-    def restored() -> Iterable[np.ndarray]:
-        for value in held.features.values():
+    def restored() -> Iterator[np.ndarray]:
+        nonlocal num_values
+        for place, value in enumerate(held.features.values()):
             quantised = QUANTISERS[name](value, argument)
-            for packer, pack in tools.items():
-                num_bytes[packer] += packed_bytes([quantised], pack)
+            if place in places:
+                num_values += value.size
+                for packer, pack in tools.items():
+                    num_bytes[packer] += packed_bytes([quantised], pack)
             yield quantised.restored
 
     judged = held.judge(restored())
     for packer, total in num_bytes.items():
-        yield held.point(f"{name}+{packer}", setting, total, judged)
+        yield held.point(f"{name}+{packer}", setting, 8 * total / num_values, judged)

@@ -43,6 +43,9 @@ def features(
         str | None, typer.Option(metavar="FILE", help="The same of a run on linearly scaled planes: the baseline.")
     ] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="What people use today, beside.")] = True,
+    packed_inputs: Annotated[
+        int | None, typer.Option(metavar="N", help="Inputs, evenly spread, whose bytes give peers' rates; all.")
+    ] = None,
     transform: Annotated[bool, typer.Option("--transform", help="Distributions before and after instead.")] = False,
     speed: Annotated[bool, typer.Option("--speed", help="Time the transform instead.")] = False,
     values: Annotated[int, typer.Option(metavar="N", help="Values, for --speed.")] = 4_000_000,
@@ -85,6 +88,7 @@ def features(
         qualities=_levels(qualities),
         networks=Networks(_path(network), _path(baseline_network)),
         with_peers=peers,
+        packed_inputs=packed_inputs,
     )
     if transform:
         _transform(settings, output, json_file, reporter)
