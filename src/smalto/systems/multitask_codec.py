@@ -93,9 +93,9 @@ def lite_networks(arrays: Mapping[str, np.ndarray]) -> LiteNetworks:
     """
     with torch.device("cpu"), _Unset():
         encoder, decoder = Encoder(LITE_ENCODER), Decoder(LITE_DECODER)
-        load_shipped(encoder, under(arrays, "encoder"))
-        load_shipped(decoder, under(arrays, "decoder"))
         codec = FrozenHyperprior.from_arrays(LITE_CODEC, under(arrays, "codec"))
+    load_shipped(encoder, under(arrays, "encoder"))
+    load_shipped(decoder, under(arrays, "decoder"))
     return LiteNetworks(encoder, codec, decoder)
 
 
@@ -107,5 +107,5 @@ def load_lite(device: str = "cpu", dtype: torch.dtype | None = None, max_pixels:
     if "upscale" in record.files:
         with torch.device("cpu"), _Unset():
             upscale = SuperResolver(LITE_SUPER)
-            load_shipped(upscale, read_installed(record.files["upscale"]))
+        load_shipped(upscale, read_installed(record.files["upscale"]))
     return System(LITE_NAME, lite_parts(encoder, codec, decoder, upscale), Engine.on(device, dtype), max_pixels)

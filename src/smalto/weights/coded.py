@@ -311,7 +311,7 @@ def _float16_patterns(
         exponent = np.int64(exponents[row])
         for place in range(row * columns, (row + 1) * columns):
             value = np.int64(integers[place])
-            pattern = np.int64(small[(value + _SMALL) & (2 * _SMALL - 1)])
+            pattern = np.int64(small[np.uint64((value + _SMALL) & (2 * _SMALL - 1))])
             field = (pattern >> 10 & 31) + exponent
             if value == 0:
                 pattern = 0
