@@ -110,6 +110,17 @@ def test_codec_and_head_are_coded_and_recorded(
     assert record.decoder_digest != _record(codec_run, "codec")["decoder_digest"]
 
 
+def test_a_head_trained_on_the_installed_decoder_joins_it(tmp_path: Path, codec_run: Path) -> None:
+    assert _install(tmp_path, codec_run) == 0
+    index = json.loads((tmp_path / "target" / "index.json").read_text())
+    installed = index["systems"]["lite-0"]
+    assert _install(tmp_path, codec_run, _head(tmp_path / "b", installed["decoder_digest"])) == 0
+    again = json.loads((tmp_path / "target" / "index.json").read_text())["systems"]["lite-0"]
+    assert again["tasks"] == ["reconstruct", "upscale"]
+    assert again["files"]["codec"] == installed["files"]["codec"]
+    assert again["decoder_digest"] == installed["decoder_digest"]
+
+
 def test_a_head_of_another_decoder_is_refused(
     tmp_path: Path, codec_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from smalto.files import replace_file
 from smalto.systems.feature_networks import PARTS as TIER_PARTS
 from smalto.systems.feature_networks import codec_of_arrays
 from smalto.systems.multitask_codec import LITE_NAME, lite_networks
+from smalto.weights.coded import code, restore
 from smalto.weights.index import weights_folder
 from smalto.weights.store import read_arrays, write_arrays
 
@@ -45,17 +46,13 @@ class RunPart:
     path: Path
     record: Mapping[str, object]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Every array. Raises WeightsError."""
-        return read_arrays(self.path)
-
 
 def install(runs: list[Path], card: Path, target: Path, name: str | None = None) -> tuple[str, dict[str, object]]:
     """Code the weights of runs into a folder and write their record.
 
     Args:
-        runs: folders that ``smalto train`` made: one with an image codec, any with heads trained on that codec; or one
-            with a learned feature codec.
+        runs: folders that ``smalto train`` made: one with an image codec, any with heads trained on that codec, before
+            or after it was installed; or one with a learned feature codec.
         card: JSON with licence, data, recipe, hardware, scores and limits, all in words for people.
         target: the folder of ``index.json``.
         name: of a feature codec; by default its part and ``-0``. The image system is always ``lite-0``.
@@ -106,16 +103,17 @@ def _image_system(parts: Mapping[str, RunPart], target: Path) -> dict[str, objec
     """Code an image codec and its heads; gives the record without the card."""
     if "codec" not in parts:
         raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
-    trained = parts["codec"].record["decoder_digest"]
+    arrays = _checked(parts["codec"], _image_digests)
+    digests = _image_digests(restore(*code(arrays)))
+    decoders = {parts["codec"].record["decoder_digest"], digests["decoder_digest"]}  # in the run, and as it ships
     for part in parts.values():
-        if part.record["decoder_digest"] != trained:
+        if part.record["decoder_digest"] not in decoders:
             raise UsageError(f"{part.path}: {part.part} was trained on another decoder; train it on this one")
-    names = {"codec": f"{LITE_NAME}.safetensors", "upscale": f"{LITE_NAME}-upscale.safetensors"}
-    files = {"codec": _file(parts["codec"], target / names["codec"], _image_digests)}
-    digests = _image_digests(read_arrays(target / names["codec"]))
+    files = {}
     for part in parts.values():
-        if part.part != "codec":
-            files[part.part] = _file(part, target / names[part.part])
+        suffix = "" if part.part == "codec" else f"-{part.part}"
+        held = arrays if part.part == "codec" else read_arrays(part.path)
+        files[part.part] = _file(part, held, target / f"{LITE_NAME}{suffix}.safetensors")
     return {
         "space": LITE_NAME,
         **digests,
@@ -127,9 +125,10 @@ def _image_system(parts: Mapping[str, RunPart], target: Path) -> dict[str, objec
 
 def _feature_codec(part: RunPart, name: str, target: Path) -> dict[str, object]:
     """Code a learned feature codec; gives the record without the card."""
-    path = target / f"{name}.safetensors"
-    entry = _file(part, path, _feature_digests)
-    return {"tier": _TIERS[part.part], **_feature_digests(read_arrays(path)), "files": {part.part: entry}}
+    arrays = _checked(part, _feature_digests)
+    digests = _feature_digests(restore(*code(arrays)))
+    files = {part.part: _file(part, arrays, target / f"{name}.safetensors")}
+    return {"tier": _TIERS[part.part], **digests, "files": files}
 
 
 def _image_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -141,20 +140,15 @@ def _feature_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {"codec_digest": codec_of_arrays(dict(arrays)).digest.hex()}
 
 
-def _file(part: RunPart, path: Path, digests: Digests | None = None) -> dict[str, object]:
-    """Code one file of a run; gives its entry in the record.
-
-    Args:
-        part: of the run.
-        path: of the coded file.
-        digests: what the run's record must say of its arrays.
+def _checked(part: RunPart, digests: Digests) -> dict[str, np.ndarray]:
+    """The arrays of a run, when they have the digests that it recorded.
 
     Raises:
         WeightsError: the run's weights are of another configuration, or not those it recorded.
     """
-    arrays = part.arrays()
+    arrays = read_arrays(part.path)
     try:
-        found = {} if digests is None else digests(arrays)
+        found = digests(arrays)
     except (RuntimeError, KeyError) as error:
         raise WeightsError(
             f"{part.path}: of another configuration ({str(error).splitlines()[0]}); install a run of the shipped one"
@@ -164,6 +158,11 @@ def _file(part: RunPart, path: Path, digests: Digests | None = None) -> dict[str
             raise WeightsError(
                 f"{part.path}: its {key} is {value}, its record says {part.record[key]}; publish it again"
             )
+    return arrays
+
+
+def _file(part: RunPart, arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, object]:
+    """Write one coded file; gives its entry in the record."""
     sha256 = write_arrays(path, arrays, coded=True)
     num_bytes = path.stat().st_size
     return {
