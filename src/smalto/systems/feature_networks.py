@@ -27,7 +27,7 @@ from smalto.codecs.pack import MAX_RANK, guess_layout, pack_plane, plane_shape, 
 from smalto.errors import DamagedPacket, MissingSpace, ProfileError, UsageError, WeightsError
 from smalto.systems.feature_profile import FeatureProfile
 from smalto.systems.feature_tiers import FitGoal, fact, joined, split
-from smalto.weights import installed_systems
+from smalto.weights import installed_feature_codecs
 from smalto.weights.store import read_arrays, read_installed, under
 
 PARTS = {"hyperprior": "planes", "elic": "elic"}
@@ -38,14 +38,14 @@ _LEVELS = 256
 
 @functools.cache
 def installed_codec(tier: str) -> FrozenPlaneCodec:
-    """The codec of a learned tier, from installed weights.
+    """The codec of a learned tier, from installed weights; the last by name if there are several.
 
     Raises:
         MissingSpace: this installation has none.
     """
-    for record in installed_systems():
-        if PARTS[tier] in record.files:
-            return codec_of_arrays(read_installed(record.files[PARTS[tier]]))
+    records = [record for record in installed_feature_codecs() if record.tier == tier]
+    if records:
+        return codec_of_arrays(read_installed(records[-1].files[PARTS[tier]]))
     raise MissingSpace(f"tier {tier}: no weights are installed for it; use tier fast, or train and install them")
 
 

@@ -18,12 +18,12 @@ from smalto.systems.multitask_codec import load_shipped
 from smalto.train.index_planes import IndexPlaneObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
 from smalto.train.run import Objective
-from smalto.weights import system_record
+from smalto.weights import installed_feature_codecs
 from smalto.weights.store import read_installed, under, write_arrays
 
 RATE_CURVE = ((0, 0.05), (20, 0.3), (40, 0.8), (60, 1.5), (100, 4.0))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
-_PLANES_A_BATCH = {"planes": None, "elic": 2}  # ELIC takes ten times as long and its rates need no more planes
+_ELIC_PX = 256  # ELIC's rates are measured on one plane of this size a batch: larger ones take minutes without a GPU
 
 
 @torch.no_grad()
@@ -35,7 +35,9 @@ def plane_rates(
     probes = _PROBES if fixed is None else (fixed,)
     sums = [0.0] * len(probes)
     for _ in range(num_batches):
-        planes = next(batches)[: _PLANES_A_BATCH[part_of(codec)], :1]
+        planes = next(batches)[:, :1]
+        if isinstance(codec, ElicPlaneCodec):
+            planes = planes[:1, :, :_ELIC_PX, :_ELIC_PX]
         y = codec.analysis(planes - 0.5).float()
         for k, level in enumerate(probes):
             coded = codec.codec.estimate(y, torch.full((len(planes),), float(level), device=planes.device))
@@ -81,16 +83,16 @@ def load_planes_training_state(objective: IndexPlaneObjective, system: str) -> N
     Raises:
         UsageError: no such weights are installed, or they are of another configuration.
     """
-    record = system_record(system)
+    files = {record.name: record.files for record in installed_feature_codecs()}.get(system, {})
     part = part_of(objective.codec)
-    if part not in record.files:
-        raise UsageError(f"system {system}: is no feature codec; name one that is, or start anew")
-    arrays = read_installed(record.files[part])
+    if part not in files:
+        raise UsageError(f"{system}: is no feature codec of this kind; name one of smalto systems, or start anew")
+    arrays = read_installed(files[part])
     try:
         load_shipped(objective.codec.analysis, under(arrays, "analysis"))
         load_shipped(objective.codec.synthesis, under(arrays, "synthesis"))
         load_hyperprior(objective.codec.codec, arrays)
     except (RuntimeError, KeyError) as error:
         raise UsageError(
-            f"system {system}: its weights are of another configuration ({str(error).splitlines()[0]})"
+            f"{system}: its weights are of another configuration ({str(error).splitlines()[0]})"
         ) from error
