@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image as PilImages
 
+from smalto.bench import feature_learned, features
+from smalto.codecs.index_planes import freeze_index_planes
+from tests.bench.feature_maps import MapSource
 from tests.cli.conftest import Outcome
+from tests.codecs.test_index_planes import tiny
 
 Command = Callable[..., Outcome]
 
@@ -75,3 +79,31 @@ def test_wrong_usage(smalto: Command, pictures: Path, arguments: tuple[str, ...]
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_features_measures_learned_tiers_and_the_transform(
+    smalto: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = freeze_index_planes(tiny())
+    monkeypatch.setenv("SMALTO_PROFILES", str(tmp_path / "profiles"))
+    monkeypatch.setattr(features, "feature_source", lambda name, data: MapSource(name, side=16))
+    monkeypatch.setattr(feature_learned, "codec_of_file", lambda path: network)
+    arguments = ("bench", "features", "--data", tmp_path, "--sources", "squeezenet,minilm", "--count", "3")
+    networks = ("--network", "planes.safetensors", "--baseline-network", "linear.safetensors")
+    tiers = ("--tiers", "fast,hyperprior", "--qualities", "0,255", "--no-peers")
+    outcome = smalto(*arguments, *networks, *tiers, "--json", tmp_path / "features.json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads((tmp_path / "features.json").read_text())
+    points = next(table for table in result["tables"] if table["name"] == "points")
+    codecs = {row[points["columns"].index("codec")] for row in points["rows"]}
+    assert {"smalto fast", "smalto hyperprior", "lloyd-max, network of truncated"} < codecs
+    assert len(codecs) == 3 + 6
+    assert (
+        "--qualities 0,255 --network planes.safetensors --baseline-network linear.safetensors --no-peers" in outcome.out
+    )
+
+    pytest.importorskip("matplotlib", reason="the plot needs it (extra bench)")
+    outcome = smalto(*arguments, *networks, "--transform", "-o", tmp_path / "report")
+    assert outcome.code == 0, outcome.err
+    assert "## Active latents" in outcome.out
+    assert (tmp_path / "report" / "feature-transform.png").read_bytes().startswith(b"\x89PNG")

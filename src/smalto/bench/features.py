@@ -26,7 +26,7 @@ from smalto.systems.feature_codec import FeatureCodec
 
 ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.14, 0.2, 0.27, 0.35, 0.45)
 STEPS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.4, 1.8, 2.2, 2.8)
-FINE_ERRORS, FINE_STEPS = (0.00003, 0.0001, 0.0003), (0.01, 0.02)  # where the score is a PSNR
+FINE_ERRORS, FINE_STEPS = (0.00003, 0.0001, 0.0003), (0.01, 0.02, 0.03, 0.04)  # where the score is a PSNR
 BITS = (8, 6, 5, 4, 3)
 QUALITIES = (0, 51, 102, 153, 204, 255)
 TIERS = ("fast", "hyperprior", "elic")

@@ -116,7 +116,7 @@ def _transform(settings: FeatureSettings, output: str | None, json_file: str | N
 
 
 def _show(result: BenchResult, json_file: str | None) -> None:
-    shown = [f"### {table.name}\n\n{table.note}\n\n{table.to_markdown()}" for table in result.tables]
+    shown = [f"### {table.name}\n\n{table.note}\n\n{table.to_markdown(4)}" for table in result.tables]
     typer.echo("\n\n".join([result.heading(), *shown]))
     _save_json(result, json_file)
 
