@@ -29,6 +29,7 @@ from smalto.train.soap import Soap
 from smalto.train.validation import Validator, has_bfloat16
 
 _RATE_CROP_PX = 512
+_LEAST_ROUND_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _with_validation(
         return pictures, None
     plain = CropConfig(size_px=run.crops.size_px, seed=run.crops.seed, is_flipped=False)
     crops, held = pictures.split(run.validation.every, plain)
-    epoch_steps = max(crops.num_pixels // (run.pixels_a_step * world), 1)
+    epoch_steps = max(crops.num_pixels // (run.pixels_a_step * world), _LEAST_ROUND_STEPS)
     validator = Validator(run, held, device, budget.folder, epoch_steps)
     if budget.resume == "checkpoint":
         validator.resume()

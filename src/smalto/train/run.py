@@ -80,7 +80,8 @@ class Validation:
 
     Args:
         every: each so-manieth picture is held out, at least one.
-        interval_steps: steps between two rounds; None is an epoch, as many crops as cover the training pictures once.
+        interval_steps: steps between two rounds; None is an epoch, as many crops as cover the training pictures once,
+            but no fewer than 100 steps.
         num_batches: batches of crops in a round, always the same ones.
     """
 

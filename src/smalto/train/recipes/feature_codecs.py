@@ -1,24 +1,4 @@
-"""Recipes of the learned feature codecs: planes of transform indexes, all rates in one model or one lambda.
-
-Hybrid, specific and cross-source training, and features of a model that was never trained on::
-
-    smalto features planes --sources default -o hybrid.tar                  # every reachable model but SqueezeNet
-    smalto features planes --sources mobilefacenet -o faces.tar             # one model
-    smalto features planes --sources minilm -o texts.tar
-    smalto train feature-hyperprior --data hybrid.tar --minutes 100 -o runs/hybrid
-    smalto train feature-hyperprior --data faces.tar --minutes 15 -o runs/faces
-    smalto train feature-hyperprior --data texts.tar --minutes 15 -o runs/texts
-
-Each run's codec is ``weights/planes.safetensors`` (``elic.safetensors`` for feature-elic), which
-``smalto.systems.feature_networks.codec_of_file`` reads. Hybrid against specific: hybrid and faces, both on faces.
-Cross-source (DT-UFC, figure 5): faces on texts, texts on faces. Unseen features (its table 6): hybrid on SqueezeNet.
-
-The paper's own training, one model a lambda, Adam from 1e-4 until the validation loss stands still at 1e-8::
-
-    for L in 0.001 0.004 0.007 0.01 0.02; do
-      smalto train feature-hyperprior --data hybrid.tar --minutes 600 --set rate_lambda=$L --set schedule=plateau
-    done
-"""
+"""Recipes of the learned feature codecs: planes of transform indexes, all rates in one model or one lambda."""
 
 from __future__ import annotations
 
@@ -36,7 +16,7 @@ Schedule = Literal["cosine", "plateau"]
 _MIDDLE = 128
 _OPTIMISATIONS: dict[str, Optimisation] = {
     "cosine": Optimisation(learning_rate=5e-4, method="soap", betas=(0.95, 0.95)),
-    "plateau": Optimisation(learning_rate=1e-4, method="adam", betas=(0.9, 0.999), schedule="plateau"),
+    "plateau": Optimisation(learning_rate=1e-4, method="adam", betas=(0.9, 0.999), warmup_steps=0, schedule="plateau"),
 }
 
 
@@ -66,6 +46,25 @@ def feature_hyperprior(
     (specific training) or of several models' (hybrid), as ``smalto features planes`` makes them.
     Time: see the log of docs/results/features.md. Score: see there.
 
+    Hybrid, specific and cross-source training, and features of a model that was never trained on::
+
+        smalto features planes --sources default -o hybrid.tar                  # every reachable model but SqueezeNet
+        smalto features planes --sources mobilefacenet -o faces.tar             # one model
+        smalto features planes --sources minilm -o texts.tar
+        smalto train feature-hyperprior --data hybrid.tar --minutes 100 -o runs/hybrid
+        smalto train feature-hyperprior --data faces.tar --minutes 15 -o runs/faces
+        smalto train feature-hyperprior --data texts.tar --minutes 15 -o runs/texts
+
+    Each run's codec is ``weights/planes.safetensors`` (``elic.safetensors`` for feature-elic), which
+    ``smalto.systems.feature_networks.codec_of_file`` reads. Hybrid against specific: hybrid and faces, both on faces.
+    Cross-source (DT-UFC, figure 5): faces on texts, texts on faces. Unseen (its table 6): hybrid on SqueezeNet.
+
+    The paper's own training, one model a lambda, Adam from 1e-4 until the validation loss stands still at 1e-8::
+
+        for L in 0.001 0.004 0.007 0.01 0.02; do
+          smalto train feature-hyperprior --data hybrid.tar --minutes 600 --set rate_lambda=$L --set schedule=plateau
+        done
+
     Args:
         learning_rate: peak rate; 5e-4 with the cosine, 1e-4 with the plateau by default.
         batch_size: patches a step and device.
@@ -90,8 +89,8 @@ def feature_elic(
 ) -> Run:
     """The universal feature codec with ELIC, one channel, N = 192, M = 320: 37.5 M parameters.
 
-    Command: ``smalto train feature-elic --data PLANES.tar --minutes 600 --device cuda``, with the planes of
-    feature-hyperprior.
+    Command: ``smalto train feature-elic --data PLANES.tar --minutes 600 --device cuda``, with the planes and in the
+    sequences of feature-hyperprior. What its scale path costs in rate: ``smalto.bench.elic_scale_cost``.
     Time: not trained to the end yet. Score: not measured yet.
 
     Args:
