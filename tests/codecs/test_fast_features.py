@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from smalto.codecs.fast_features import FastFeatures
+from smalto.codecs.fast_features import BLOCK_VALUES, FastFeatures
 from smalto.errors import PacketError, SmaltoError, UsageError
 
 WIDTHS: dict[type, Literal[16, 32, 64]] = {np.float16: 16, np.float32: 32, np.float64: 64}
@@ -172,6 +172,37 @@ def test_levels_keep_the_mean_of_each_sample(token_codec: FastFeatures) -> None:
         assert np.abs((one - other).mean(0)).max() < coarse.transform.step / 4
     assert token_codec.encode(new)[1] != b""
     assert token_codec.encode([value[:5] for value in new])[1] == b""
+
+
+def test_sparse_maps_keep_their_means_and_their_zeros() -> None:
+    samples, new = maps(8, (8, 24, 24)), maps(6, (8, 24, 24), seed=1)
+    lost = {}
+    for preserve in (None, "means", "values"):
+        codec = FastFeatures.fit(samples, step=1.5, preserve=preserve)
+        assert codec.transform.diffusion == (0.0 if preserve == "values" else 0.5)
+        back = codec.decode(codec.encode(new), 6, new[0].shape, "float16")
+        assert all(not array[value == 0].any() for array, value in zip(back, new, strict=True))
+        gaps = [array.mean((1, 2), np.float64) - value.mean((1, 2), np.float64)
+                for array, value in zip(back, new, strict=True)]  # fmt: skip
+        lost[preserve] = float(np.square(gaps).mean())
+    assert lost[None] == lost["means"] < 0.05 * lost["values"]
+
+
+def test_diffused_errors_cross_the_blocks_of_a_chunk() -> None:
+    rng = np.random.default_rng(3)
+    value = (np.abs(rng.standard_normal((1, 400, 400))) * 0.2 * (rng.random((1, 400, 400)) > 0.5)).astype(np.float32)
+    codec = FastFeatures.fit([value[:, :64, :64]], step=4.0)
+    back = codec.decode(codec.encode([value]), 1, value.shape, "float32")[0]
+    assert value.size > BLOCK_VALUES
+    assert abs(float(back.sum() - value.sum())) <= 4.0 / 0.5
+
+
+def test_dense_features_and_bounds_keep_values() -> None:
+    assert FastFeatures.fit(tokens(4), error=0.01).transform.diffusion == 0
+    assert FastFeatures.fit(maps(4), max_error=0.1).transform.diffusion == 0
+    for wrong in ({"preserve": "means", "max_error": 0.1}, {"preserve": "sums"}):
+        with pytest.raises(UsageError, match="preserve"):
+            FastFeatures.fit(maps(2), **wrong)  # type: ignore[arg-type]
 
 
 def test_levels_where_the_profile_has_none(map_codec: FastFeatures) -> None:

@@ -48,6 +48,10 @@ MaxError = Annotated[
 Layout = Annotated[
     str | None, typer.Option("--layout", metavar="NAME", help="How axes are read: tokens, maps, vector or as-is.")
 ]
+Preserve = Annotated[
+    str | None, typer.Option("--preserve", metavar="means|values", help="Whether errors average out over neighbouring"
+                             " positions (default after a ReLU) or stay with each value."),
+]  # fmt: skip
 Embed = Annotated[
     bool | None,
     typer.Option("--embed-profile/--no-embed-profile", help="Whether the profile travels inside; by default when it"
@@ -66,6 +70,7 @@ def fit(
     error: ErrorGoal = None,
     max_error: MaxError = None,
     layout: Layout = None,
+    preserve: Preserve = None,
 ) -> None:
     """Fit a profile on about ten samples of one model's features.
 
@@ -76,7 +81,9 @@ def fit(
     from smalto.systems.feature_codec import FeatureCodec, choose_samples
 
     chosen = choose_samples([array for path in samples for array in _open(path)])
-    codec = FeatureCodec.fit(chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout)
+    codec = FeatureCodec.fit(
+        chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve
+    )  # fmt: skip
     codec.save(output)
     reporter: Reporter = context.obj
     reporter.line(f"{output}: profile {codec.profile.digest.hex()}, {_fact_line(codec)}")
@@ -96,13 +103,14 @@ def encode(
     error: ErrorGoal = None,
     max_error: MaxError = None,
     layout: Layout = None,
+    preserve: Preserve = None,
     embed: Embed = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the set that -o names.")] = False,
     threads: Threads = None,
 ) -> None:
     """Code files of features; without -p a profile is fitted on each input itself."""
     reporter: Reporter = context.obj
-    goals = (rate, error, max_error, layout)
+    goals = (rate, error, max_error, layout, preserve)
     if profile is not None and (any(goal is not None for goal in goals) or tier != "fast"):
         raise UsageError("-p: the profile has its tier and goal already; leave --tier, --rate, --error, ... out")
     if append and output is None:
@@ -122,7 +130,9 @@ def encode(
             codec = _codec_of(target, profile)
         if codec is None:
             chosen = choose_samples(arrays)
-            codec = FeatureCodec.fit(chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout)
+            codec = FeatureCodec.fit(
+                chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve
+            )  # fmt: skip
             embed = True if embed is None else embed
         codec.num_threads = _threads(threads)
         _write(codec, arrays, target, append=append, embed=embed, reporter=reporter)

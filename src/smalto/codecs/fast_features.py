@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -40,13 +41,15 @@ CHUNK_VALUES = 1 << 20
 BLOCK_VALUES = 1 << 17
 MAX_GROUP_VALUES = 1 << 31
 DENSE_ERROR = 0.02
-SPARSE_ERROR = 0.002
+SPARSE_ERROR = 0.005
+DIFFUSION = 0.5
 SPARSE_ZEROS = 0.3
 BOUND_SHARES = (1.0, 0.9, 0.75, 0.5)
 FEW_EXACT = 0.02
 PROFILE_VERSION = 1
 
 Parts = Sequence[bytes | bytearray | memoryview]
+Preserved = Literal["means", "values"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,7 @@ class FastFeatures:
         error: float | None = None,
         max_error: float | None = None,
         step: float | None = None,
+        preserve: Preserved | None = None,
     ) -> FastFeatures:
         """Fit a profile on samples, at most one goal given.
 
@@ -106,13 +110,17 @@ class FastFeatures:
             samples: about ten arrays of one layout and one number of channels; other sides may differ.
             layout: what the axes mean; guessed from the first sample's shape when not given.
             rate: bits a value.
-            error: noise over the variance around each channel's mean. Without any goal 0.02, or 0.002 for sparse
-                features, of which more than 30 % are zero: after a ReLU a classifier feels noise ten times sooner.
+            error: noise over the variance around each channel's mean. Without any goal 0.02, or 0.005 for sparse
+                features, of which more than 30 % are zero: after a ReLU a classifier feels noise sooner.
             max_error: bound on the error of every value, kept for every array that is coded.
             step: width of a quantisation cell.
+            preserve: ``means`` diffuses errors, so that averages over neighbouring positions survive and single values
+                less; ``values`` rounds each by itself. None takes means for sparse features of 16 positions and more
+                when no ``max_error`` is given, else values.
 
         Raises:
-            UsageError: no values, dtypes or shapes that do not fit, several goals, or a goal that is not positive.
+            UsageError: no values, dtypes or shapes that do not fit, several goals, a goal that is not positive, or
+                means together with ``max_error``.
         """
         if len(samples) == 0:
             raise UsageError("features: no samples to fit on; give about ten arrays")
@@ -121,12 +129,18 @@ class FastFeatures:
         given = {kind: float(value) for kind, value in goals.items() if value is not None}
         if len(given) > 1:
             raise UsageError(f"features: {' and '.join(given)} at once; give one goal")
+        if preserve not in (None, "means", "values") or (preserve == "means" and max_error is not None):
+            raise UsageError(f"features: cannot preserve {preserve!r} here; choose means or, with max_error, values")
         fields = sample_fields(samples, layout)
+        zeros = sum(field.size - np.count_nonzero(field) for field in fields)
+        sparse = zeros > SPARSE_ZEROS * sum(field.size for field in fields)
         if not given:
-            zeros = sum(field.size - np.count_nonzero(field) for field in fields)
-            sparse = zeros > SPARSE_ZEROS * sum(field.size for field in fields)
             given = {"error": SPARSE_ERROR if sparse else DENSE_ERROR}
-        goal = next(Goal(kind, value) for kind, value in given.items())  # pyright: ignore[reportArgumentType]
+        if preserve is None:
+            large = all(field.shape[1] * field.shape[2] >= LEVEL_POSITIONS for field in fields)
+            preserve = "means" if sparse and large and max_error is None else "values"
+        diffusion = DIFFUSION if preserve == "means" else 0.0
+        goal = next(Goal(kind, value, diffusion) for kind, value in given.items())  # pyright: ignore[reportArgumentType]
         if goal.kind == "max_error":
             return cls._bounded(layout, fields, goal.value, next(sample for sample in samples if sample.size))
         best = fit_tier(fields, goal)
@@ -256,6 +270,7 @@ class FastFeatures:
         part = field[box]
         symbols = np.empty(part.shape, np.int32)
         sums = np.zeros((part.shape[0], self.num_channels))
+        carry = np.zeros(sums.shape, np.float64 if name == "float64" else np.float32)
         origin = self.transform.origins(np.zeros((1, self.num_channels), np.int32), np.float64)
         for inner in chunk_boxes(part.shape, BLOCK_VALUES):
             block = self._wide(part[inner], name)
@@ -266,13 +281,13 @@ class FastFeatures:
                 rows[beyond] = 0
                 self.transform.rotate(rows)
                 notes.mark(box, inner, beyond)
-            levels = symbols[inner].reshape(rows.shape)  # a view: boxes are contiguous
-            self.transform.quantised(rows, levels)
+            by_sample = (block.shape[0], -1, self.num_channels)
+            levels = symbols[inner].reshape(by_sample)  # a view: boxes are contiguous
+            self.transform.quantised(rows.reshape(by_sample), levels, carry[inner[0]])
             if self._has_levels(part.shape):
-                by_sample = (block.shape[0], -1, self.num_channels)
-                sums[inner[0]] += self.transform.errors(rows.reshape(by_sample), levels.reshape(by_sample))
+                sums[inner[0]] += self.transform.errors(rows.reshape(by_sample), levels)
             if self.max_error:
-                self.transform.restored(levels, rows)
+                self.transform.restored(levels.reshape(rows.shape), rows)
                 rows += origin.astype(rows.dtype)
                 back = widened(narrowed(rows, name), name).reshape(block.shape)
                 with np.errstate(invalid="ignore", over="ignore"):

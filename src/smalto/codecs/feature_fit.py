@@ -40,10 +40,12 @@ class Goal:
         kind: ``error``: noise over the variance around each channel's mean; ``rate``: bits a value; ``step``: width of
             a cell; ``max_error``: bound on the error of every value.
         value: a positive finite number.
+        diffusion: share of errors that later positions take over, 0..1.
     """
 
     kind: GoalKind
     value: float
+    diffusion: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value > 0):
@@ -84,8 +86,8 @@ def fit_tier(fields: Fields, goal: Goal) -> Trial:
     step = min(max(goal.value if goal.kind == "step" else 2 * goal.value, floor / 16), STEP_MAX)
     if goal.kind in ("error", "rate"):
         start = math.sqrt(12 * spread * (goal.value if goal.kind == "error" else 4.0**-goal.value)) + floor
-        step = _solved(plain_transform(mean, start), some, goal, spread, floor)
-    best = _best(mean, step, some, rotate=goal.kind != "max_error")
+        step = _solved(replace(plain_transform(mean, start), diffusion=goal.diffusion), some, goal, spread, floor)
+    best = _best(mean, step, some, goal)
     if goal.kind in ("error", "rate"):
         step = _solved(best.transform, some, goal, spread, floor)
     last = trial(replace(best.transform, step=step), thinned(fields, FIT_VALUES))
@@ -95,15 +97,18 @@ def fit_tier(fields: Fields, goal: Goal) -> Trial:
     return replace(last, transform=middles)
 
 
-def _best(mean: np.ndarray, step: float, fields: Fields, rotate: bool) -> Trial:
+def _best(mean: np.ndarray, step: float, fields: Fields, goal: Goal) -> Trial:
     """The candidate of least cost: centred or not, rotated or not, then, where centred, with a dead zone or not.
+
+    Nothing is rotated where every value has a bound, and there is no dead zone where errors are diffused.
 
     Sparse features keep plain rounding: a dead zone saves 3 % of the bits at one squared error and loses 10 % at one
     divergence of a classifier's answers, because it takes from all the small values and gives to none.
     """
-    plain = plain_transform(mean, step)
+    rotate = goal.kind != "max_error"
+    plain = replace(plain_transform(mean, step), diffusion=goal.diffusion)
     centred = trial(plain, fields)
-    best = min(centred, trial(plain_transform(np.zeros_like(mean), step), fields), key=_cost)
+    best = min(centred, trial(replace(plain, mean=np.zeros_like(plain.mean)), fields), key=_cost)
     num_rows = sum(field.size // field.shape[3] for field in fields)
     for rank in RANKS:
         if not rotate or 4 * rank > plain.num_channels or 8 * rank > num_rows:
@@ -113,7 +118,7 @@ def _best(mean: np.ndarray, step: float, fields: Fields, rotate: bool) -> Trial:
             break
         centred = rotated
     best = min(best, centred, key=_cost)
-    for offset in OFFSETS if rotate and best.transform.mean.any() else ():
+    for offset in OFFSETS if rotate and not goal.diffusion and best.transform.mean.any() else ():
         dead = trial(replace(best.transform, offset=offset), fields)
         if dead.cost >= best.cost:
             break
@@ -195,13 +200,17 @@ def _pivots(axes: np.ndarray) -> NDArray[np.int64]:
 
 
 def quantised(transform: FeatureTransform, fields: Fields) -> tuple[FeatureTransform, Fields, float]:
-    """The transform with its points fitted, the fields' symbols, and the squared error a value."""
+    """The transform with its points fitted, the fields' symbols, and the squared error a value.
+
+    Points stay in the middle where errors are diffused: later positions make up for what they miss.
+    """
     symbols, coefficients = [], []
     for field in fields:
-        rows = field.reshape(-1, field.shape[3]).copy()
-        transform.coefficients(rows)
+        samples, _, _, channels = field.shape
+        rows = field.reshape(samples, -1, channels).copy()
+        transform.coefficients(rows.reshape(-1, channels))
         levels = np.empty(rows.shape, np.int32)
-        transform.quantised(rows, levels)
+        transform.quantised(rows, levels, np.zeros((samples, channels), rows.dtype))
         symbols.append(levels.reshape(field.shape))
         coefficients.append(rows)
     gap_sum, square_sum, number = np.zeros((3, NUM_SHIFTS + 1))
@@ -212,14 +221,15 @@ def quantised(transform: FeatureTransform, fields: Fields) -> tuple[FeatureTrans
         gap_sum += np.bincount(group, gap, NUM_SHIFTS + 1)
         square_sum += np.bincount(group, np.square(gap, dtype=np.float64), NUM_SHIFTS + 1)
         number += np.bincount(group, minlength=NUM_SHIFTS + 1)
-    shift = np.clip(gap_sum[1:] / np.maximum(number[1:], 1), -0.5, 0.5)
+    free = 0.0 if transform.diffusion else 0.5
+    shift = np.clip(gap_sum[1:] / np.maximum(number[1:], 1), -free, free)
     moved = square_sum[1:] - 2 * shift * gap_sum[1:] + number[1:] * np.square(shift)
     error = (square_sum[0] + moved.sum()) * transform.step**2 / number.sum()
     return replace(transform, shift=shift.astype(np.float32)), symbols, float(error)
 
 
 def fit_levels(transform: FeatureTransform, fields: Fields) -> FeatureContexts | None:
-    """The model of the levels of some fields, or None where no field has enough positions or is sparse."""
+    """The model of the levels of some fields; None where all are small or sparse, or errors diffused: means survive."""
     kept = []
     for field in fields:
         samples, height, width, channels = field.shape
@@ -229,9 +239,9 @@ def fit_levels(transform: FeatureTransform, fields: Fields) -> FeatureContexts |
             rows = one.reshape(1, -1, channels).copy()
             transform.coefficients(rows[0])
             symbols = np.empty(rows.shape, np.int32)
-            transform.quantised(rows[0], symbols[0])
+            transform.quantised(rows, symbols, np.zeros((1, channels), rows.dtype))
             kept.append(transform.levels(transform.errors(rows, symbols), height * width))
-    if not kept or not transform.mean.any():
+    if not kept or transform.diffusion or not transform.mean.any():
         return None
     return fit_contexts([np.concatenate(kept)[:, None, None, :]])
 

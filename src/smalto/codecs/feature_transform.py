@@ -13,9 +13,13 @@ whatever V is, so V is stored in 8 bits.
 
 A coefficient whose spread is below the step is always rounded to zero, and with it the part that all positions of a
 sample share: what a network that averages over positions reads. So the mean error of every coefficient of a sample may
-be sent beside the symbols, in sixteenths of a step: its levels.
+be sent beside the symbols, in sixteenths of a step: its levels. Or the error is diffused: a share g of what earlier
+positions of the sample lost is added to a coefficient before it is rounded, q = round((y + g e) / step), where e sums
+y - y_hat over them. Zero coefficients stay zero and none changes its sign. The noise then lies in high frequencies,
+where pooling does not look; its power rises. The decoder knows nothing of it.
 
-Source: Schreiber and Van Loan, "A storage-efficient WY representation", 1989, for the compact form.
+Source: Schreiber and Van Loan, "A storage-efficient WY representation", 1989, for the compact form; Floyd and
+Steinberg, "An adaptive algorithm for spatial greyscale", 1976, for diffused errors.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ class FeatureTransform:
         step: width of a quantisation cell, 1e-35..1e35.
         offset: rounding offset in 0..0.5; 0.5 is plain rounding.
         shift: (3,) float32, how far the points of |q| = 1, 2, 3.. lie towards zero, in steps.
+        diffusion: g, the share of earlier errors that a coefficient takes over, 0..1; 0 rounds every one by itself.
 
     Raises:
         UsageError: arrays that do not fit together or are not finite, a step that is not positive.
@@ -64,6 +69,7 @@ class FeatureTransform:
     step: float
     offset: float
     shift: NDArray[np.float32]
+    diffusion: float = 0.0
 
     def __post_init__(self) -> None:
         channels, rank = len(self.mean), len(self.pivot)
@@ -87,8 +93,8 @@ class FeatureTransform:
             raise UsageError("feature transform: the pivots are not distinct channels; the profile is damaged")
         if not STEP_MIN <= self.step <= STEP_MAX or (np.abs(self.scale) > 1).any():
             raise UsageError("feature transform: step or scale is out of range; the profile is damaged")
-        if not 0 <= self.offset <= 0.5 or (np.abs(self.shift) > 1).any():
-            raise UsageError("feature transform: offset or shift is out of range; the profile is damaged")
+        if not 0 <= self.offset <= 0.5 or not 0 <= self.diffusion <= 1 or (np.abs(self.shift) > 1).any():
+            raise UsageError("feature transform: offset, diffusion or shift is out of range; the profile is damaged")
 
     @property
     def num_channels(self) -> int:
@@ -139,10 +145,20 @@ class FeatureTransform:
         """Distance from the mean up to which a value is quantised."""
         return min(MAX_STEPS * self.step, MAX_COEFFICIENT * self.step / math.sqrt(self.num_channels), 1e37)
 
-    def quantised(self, rows: np.ndarray, symbols: NDArray[np.int32]) -> None:
-        """Symbols of coefficients (P, C)."""
+    def quantised(self, rows: np.ndarray, symbols: NDArray[np.int32], carry: np.ndarray) -> None:
+        """Symbols of coefficients.
+
+        Args:
+            rows: (S, P, C) coefficients of P positions of S samples, in the order in which errors are diffused.
+            symbols: (S, P, C), filled.
+            carry: (S, C), what earlier positions of the samples lost, in units of the step; zeros for their first.
+        """
         kind = rows.dtype.type
-        quantise(rows.reshape(-1), kind(1 / self.step), kind(self.offset), symbols.reshape(-1))
+        if self.diffusion == 0:
+            quantise(rows.reshape(-1), kind(1 / self.step), kind(self.offset), symbols.reshape(-1))
+            return
+        shifts = tuple(kind(value) for value in self.shift)
+        diffuse(rows, kind(1 / self.step), (kind(self.offset), kind(self.diffusion)), shifts, symbols, carry)
 
     def errors(self, rows: np.ndarray, symbols: NDArray[np.int32]) -> NDArray[np.float64]:
         """(S, C) sums over positions of coefficients (S, P, C) minus the points of their symbols (S, P, C)."""
@@ -177,7 +193,7 @@ class FeatureTransform:
             "reflector": self.reflector,
             "scale": self.scale.astype("<f4"),
             "shift": self.shift.astype("<f4"),
-            "quantiser": np.array([self.step, self.offset], "<f8"),
+            "quantiser": np.array([self.step, self.offset, self.diffusion][: 3 if self.diffusion else 2], "<f8"),
         }
 
     @classmethod
@@ -188,8 +204,10 @@ class FeatureTransform:
         if missing:
             raise UsageError(f"feature transform: the profile has no array {missing[0]!r}; fit it again")
         quantiser, mean = arrays["quantiser"], arrays["mean"]
-        if quantiser.dtype != np.float64 or quantiser.shape != (2,) or mean.ndim != 1 or arrays["pivot"].ndim != 1:
-            raise UsageError("feature transform: the quantiser is not two numbers; the profile is damaged")
+        if quantiser.dtype != np.float64 or quantiser.shape not in ((2,), (3,)) or mean.ndim != 1:
+            raise UsageError("feature transform: the quantiser is not two or three numbers; the profile is damaged")
+        if arrays["pivot"].ndim != 1:
+            raise UsageError("feature transform: the pivots are not a list of channels; the profile is damaged")
         return cls(
             mean,
             arrays["pivot"],
@@ -198,6 +216,7 @@ class FeatureTransform:
             float(quantiser[0]),
             float(quantiser[1]),
             arrays["shift"],
+            float(quantiser[2]) if len(quantiser) == 3 else 0.0,
         )
 
 
@@ -221,6 +240,35 @@ def quantise(values: np.ndarray, inverse: float, offset: float, symbols: np.ndar
         value = values[i] * inverse
         level = np.int32(abs(value) + offset)
         symbols[i] = level if value >= 0 else -level
+
+
+@compiled
+def diffuse(
+    rows: np.ndarray,
+    inverse: float,
+    rule: tuple[float, float],
+    shifts: tuple[float, ...],
+    symbols: np.ndarray,
+    carry: np.ndarray,
+) -> None:
+    """Round with diffused errors: rows and symbols (S, P, C), carry (S, C) in steps, rule the offset and the share."""
+    first, second, third = shifts
+    offset, share = rule
+    samples, positions, channels = rows.shape
+    for s in range(samples):
+        for p in range(positions):
+            for c in range(channels):
+                value = rows[s, p, c] * inverse
+                wanted = value + share * carry[s, c]
+                level = np.int32(abs(wanted) + offset)
+                level = level if (wanted >= 0) == (value >= 0) else np.int32(0)
+                shift = third
+                shift = second if level == 2 else shift
+                shift = first if level == 1 else shift
+                point = rows.dtype.type(level) - shift if level != 0 else rows.dtype.type(0)
+                zero = value == 0
+                symbols[s, p, c] = np.int32(0) if zero else level if value > 0 else -level
+                carry[s, c] += rows.dtype.type(0) if zero else value - (point if value > 0 else -point)
 
 
 @compiled

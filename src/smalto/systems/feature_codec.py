@@ -76,6 +76,7 @@ class FeatureCodec:
         error: float | None = None,
         max_error: float | None = None,
         layout: str | None = None,
+        preserve: str | None = None,
     ) -> FeatureCodec:
         """Fit a profile on a few samples of one model's features (ten are enough).
 
@@ -87,6 +88,9 @@ class FeatureCodec:
             error: squared error over the samples' variance to aim at.
             max_error: largest error of any value, guaranteed; tier ``fast`` only.
             layout: how axes are to be read, see ``smalto.codecs.pack``; guessed when left out.
+            preserve: tier ``fast``: ``means`` diffuses rounding errors over neighbouring positions, for models that go
+                on with pooling or convolutions; ``values`` rounds every value by itself. None takes means for sparse
+                features (after a ReLU) and values for all others.
 
         Raises:
             UsageError: no samples, not features, or goals that exclude each other.
@@ -98,7 +102,7 @@ class FeatureCodec:
         if not arrays:
             raise UsageError("feature codec: no samples to fit on; pass about ten arrays")
         values, dtype_name = _of_one_dtype(arrays)
-        goal = FitGoal(rate=rate, error=error, max_error=max_error, layout=layout)
+        goal = FitGoal(rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve)
         return cls(fit_tier(tier, values, dtype_name, goal))
 
     @classmethod

@@ -161,10 +161,12 @@ def fit_learned(
         codec: of planes; None takes the installed one.
 
     Raises:
-        UsageError: a largest error, which a learned codec cannot promise.
+        UsageError: a largest error, or something to preserve, which a learned codec cannot promise.
     """
     if goal.max_error is not None:
         raise UsageError(f"tier {tier}: cannot promise a largest error; use tier fast, or aim at --error")
+    if goal.preserve is not None:
+        raise UsageError(f"tier {tier}: has no choice of what it preserves; use tier fast")
     codec = installed_codec(tier) if codec is None else codec
     transform = LloydMax.fit(list(samples), _LEVELS, dtype_name)
     axes = min(sample.ndim for sample in samples)

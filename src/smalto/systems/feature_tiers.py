@@ -37,15 +37,17 @@ class FitGoal:
         error: squared error over variance.
         max_error: largest error of any value.
         layout: how axes are read; None guesses.
+        preserve: ``means`` or ``values``, see ``FastFeatures.fit``; None chooses.
 
     Raises:
-        UsageError: two goals, or one that is not above zero.
+        UsageError: two goals, one that is not above zero, or means beside a largest error.
     """
 
     rate: float | None = None
     error: float | None = None
     max_error: float | None = None
     layout: str | None = None
+    preserve: str | None = None
 
     def __post_init__(self) -> None:
         goals = {"rate": self.rate, "error": self.error, "max_error": self.max_error}
@@ -55,6 +57,10 @@ class FitGoal:
         for name, value in given.items():
             if not value > 0.0 or value == float("inf"):
                 raise UsageError(f"feature codec: {name} is {value}; it must be above 0")
+        if self.preserve not in (None, "means", "values"):
+            raise UsageError(f"feature codec: cannot preserve {self.preserve!r}; choose means or values")
+        if self.preserve == "means" and self.max_error is not None:
+            raise UsageError("feature codec: a largest error holds for values, not for means; choose one")
 
 
 class Tier(Protocol):
@@ -189,11 +195,14 @@ def fit_fast(samples: Sequence[np.ndarray], dtype_name: str, goal: FitGoal) -> F
         raise UsageError(f"feature codec: samples of {len(kinds)} kinds, at most {_MAX_KINDS} fit one profile")
     facts = {"dtype": dtype_name, "num_kinds": str(len(kinds))}
     goals = {"rate": goal.rate, "error": goal.error, "max_error": goal.max_error}
+    if goal.preserve is not None:
+        facts["preserve"] = goal.preserve
     facts |= {f"goal_{name}": f"{value:g}" for name, value in goals.items() if value is not None}
     arrays: dict[str, np.ndarray] = {}
     for number, ((axes, layout, _), members) in enumerate(sorted(kinds.items())):
         fitted = FastFeatures.fit(
-            members, layout=layout, rate=goal.rate, error=goal.error, max_error=goal.max_error
+            members, layout=layout, rate=goal.rate, error=goal.error, max_error=goal.max_error,
+            preserve=goal.preserve,  # pyright: ignore[reportArgumentType]
         )  # fmt: skip
         facts |= {f"{number}.layout": layout, f"{number}.sample_axes": str(-axes)}
         arrays |= {f"{number}.{name}": array for name, array in fitted.to_arrays().items()}
