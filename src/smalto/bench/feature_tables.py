@@ -13,7 +13,7 @@ TOLERANCE = 0.005
 PSNR_TOLERANCE_DB = 0.1
 AGREEMENT = 0.97
 COSINE = 0.99
-OURS = "smalto "
+OURS, FAST = "smalto ", "smalto fast"
 FIXED = ("float8", "int8 per channel")
 
 
@@ -57,7 +57,7 @@ def equal_table(points: Sequence[RatePoint], tolerance: float = TOLERANCE) -> Ta
     for source, layer, held in _by_layer(points):
         kept = [point for point in held if _keeps_score(point, tolerance)]
         best = {codec: _cheapest(kept, codec.__eq__) for codec in dict.fromkeys(point.codec for point in kept)}
-        mine = best.get("smalto fast")
+        mine = _cheapest(kept, lambda codec: codec.startswith(FAST))
         for codec, point in sorted(best.items(), key=lambda item: item[1].bits_per_value if item[1] else 0.0):
             if point is None:
                 continue

@@ -24,7 +24,7 @@ from smalto.bench.results import BenchResult, bench_result
 from smalto.errors import UsageError
 from smalto.systems.feature_codec import FeatureCodec
 
-ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.14, 0.2, 0.27, 0.35, 0.45)
+ERRORS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.14, 0.2, 0.27, 0.35, 0.45, 0.6)
 STEPS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.4, 1.8, 2.2, 2.8)
 FINE_ERRORS, FINE_STEPS = (0.00003, 0.0001, 0.0003), (0.01, 0.02, 0.03, 0.04)  # where the score is a PSNR
 BITS = (8, 6, 5, 4, 3)
@@ -138,14 +138,20 @@ def layer_points(source: FeatureSource, layer: str, settings: FeatureSettings) -
 
 
 def fast_points(held: HeldLayer, errors: Sequence[float]) -> Iterator[RatePoint]:
-    """The fast tier at every error; features go in as float16, all inputs in one set."""
+    """The fast tier at every error; features go in as float16, all inputs in one set.
+
+    Once with values preserved, ``smalto fast``, and where the score is no PSNR also with means, ``smalto fast, means``.
+    """
     inputs = [value.astype(np.float16) for value in held.features.values()]
     fitted = [value.astype(np.float16) for value in held.fitted]
-    for error in (*FINE_ERRORS, *errors) if held.source.metric == PSNR else errors:
-        codec = FeatureCodec.fit(fitted, error=error)
+    is_picture = held.source.metric == PSNR
+    settings = [("smalto fast", "values", error) for error in ((*FINE_ERRORS, *errors) if is_picture else errors)]
+    settings += [("smalto fast, means", "means", error) for error in (() if is_picture else errors)]
+    for name, preserve, error in settings:
+        codec = FeatureCodec.fit(fitted, error=error, preserve=preserve)
         blob = codec.encode(inputs, embed=False)
         judged = held.judge(codec.decode(blob))  # type: ignore[arg-type]
-        yield held.point("smalto fast", error, 8 * len(blob) / held.num_values, judged, len(codec.profile.to_bytes()))
+        yield held.point(name, error, 8 * len(blob) / held.num_values, judged, len(codec.profile.to_bytes()))
 
 
 def peers(held: HeldLayer, packed_inputs: int | None = None) -> Iterator[RatePoint]:
