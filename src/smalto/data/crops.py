@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import queue
 import tarfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smalto.data.batches import made_ahead
 from smalto.data.photographs import EXTENSIONS, picture_files, read_image
 from smalto.errors import ImageError, SmaltoError, UsageError
 from smalto.files import replacing
@@ -221,35 +220,7 @@ class Crops:
 
     def batches(self, num_crops: int, *, first_step: int = 0, depth: int = 4) -> Iterator[np.ndarray]:
         """Batches of successive steps without end, made ahead by one thread; close the iterator to stop it."""
-        ready: queue.Queue[np.ndarray | BaseException] = queue.Queue(maxsize=depth)
-        is_closed = threading.Event()
-
-        def work() -> None:
-            step = first_step
-            while not is_closed.is_set():
-                try:
-                    item: np.ndarray | BaseException = self.batch(step, num_crops)
-                except BaseException as error:  # handed to the reader, which raises it
-                    item = error
-                while not is_closed.is_set():
-                    try:
-                        ready.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                step += 1
-
-        worker = threading.Thread(target=work, name="smalto-crops", daemon=True)
-        worker.start()
-        try:
-            while True:
-                item = ready.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            is_closed.set()
-            worker.join()
+        return made_ahead(lambda step: self.batch(step, num_crops), first_step, depth)
 
     def _crop(self, generator: np.random.Generator) -> np.ndarray:
         config = self.config

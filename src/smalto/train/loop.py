@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from smalto.data.batches import BatchSource
 from smalto.data.crops import CropConfig, Crops, cache_pictures
 from smalto.data.photographs import tensor_image
 from smalto.train.checkpoint import CHECKPOINT, Progress, load_checkpoint, save_checkpoint
@@ -74,7 +75,7 @@ def train(run: Run, budget: Budget, say: Callable[[str], None]) -> Progress:
     """
     rank, world, device = _devices(budget.device)
     torch.manual_seed(run.crops.seed + 7919 * rank)
-    pictures = Crops(cache_pictures(budget.data, budget.folder / f"pictures-{rank}.u8"), run.crops)
+    pictures = _pictures(run, budget, rank)
     crops, validator = _with_validation(pictures, run, budget, world, device)
     objective = run.objective().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = _optimiser(objective, run, device)
@@ -177,11 +178,19 @@ def _save(folder: Path, progress: Progress, networks: _Networks, batch: Tensor) 
     _sample(networks.average, batch, networks.device, folder / "samples" / f"step-{progress.step:07d}.png")
 
 
+def _pictures(run: Run, budget: Budget, rank: int) -> BatchSource:
+    """What batches are drawn from: crops of pictures, or what the run opens instead."""
+    cache = budget.folder / f"pictures-{rank}.u8"
+    if run.source is not None:
+        return run.source(budget.data, cache, run.crops)
+    return Crops(cache_pictures(budget.data, cache), run.crops)
+
+
 def _with_validation(
-    pictures: Crops, run: Run, budget: Budget, world: int, device: torch.device
-) -> tuple[Crops, Validator | None]:
+    pictures: BatchSource, run: Run, budget: Budget, world: int, device: torch.device
+) -> tuple[BatchSource, Validator | None]:
     """The crops to train on, and who measures on the others."""
-    if run.validation is None:
+    if run.validation is None or not isinstance(pictures, Crops):
         return pictures, None
     plain = CropConfig(size_px=run.crops.size_px, seed=run.crops.seed, is_flipped=False)
     crops, held = pictures.split(run.validation.every, plain)
@@ -225,15 +234,17 @@ def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(weights, moving, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _tensor_batches(crops: Crops, run: Run, device: torch.device, first: int) -> Iterator[Tensor]:
+def _tensor_batches(crops: BatchSource, run: Run, device: torch.device, first: int) -> Iterator[Tensor]:
     step = first
     while True:
         yield to_unit_range(torch.from_numpy(crops.batch(step, run.batch_size)).to(device))
         step += 1
 
 
-def _large_batches(crops: Crops, run: Run, device: torch.device) -> Iterator[Tensor]:
-    """Batches for measuring rates: crops of up to 512 px as the pictures are, neither reduced nor turned."""
+def _large_batches(crops: BatchSource, run: Run, device: torch.device) -> Iterator[Tensor]:
+    """Batches for measuring: crops of up to 512 px as the pictures are, neither reduced nor turned."""
+    if not isinstance(crops, Crops):
+        return _tensor_batches(crops, run, device, 20_000_000)
     longest = max(min(crops.cache.shapes[k]) for k in crops.usable)
     side = max(min(longest, _RATE_CROP_PX) // 64 * 64, run.crops.size_px)
     large = CropConfig(size_px=side, seed=run.crops.seed, is_flipped=False)

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from smalto.data.batches import BatchSource
 from smalto.data.crops import CropConfig
 from smalto.errors import UsageError
 
@@ -134,6 +135,8 @@ class Run:
         validation: which pictures are held out; their loss chooses the weights that ship. None trains on all of them.
         publish: writes the weights that ship from a trained objective into a folder.
         settings: the recipe's arguments, for the record.
+        source: opens data that is not plain pictures, from (--data, a file for its cache, ``crops``); its batches
+            (B, C, S, S) then carry more than colours. None is crops of pictures. Not together with ``validation``.
     """
 
     name: str
@@ -144,8 +147,11 @@ class Run:
     validation: Validation | None = None
     publish: Callable[[Objective, Iterator[Tensor], Path], None] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    source: Callable[[Path, Path, CropConfig], BatchSource] | None = None
 
     def __post_init__(self) -> None:
+        if self.source is not None and self.validation is not None:
+            raise UsageError(f"recipe {self.name}: only pictures can be held out; give the run no validation")
         if self.optimisation.schedule == "plateau" and self.validation is None:
             raise UsageError(f"recipe {self.name}: schedule plateau needs pictures held out; give the run a validation")
 
@@ -156,5 +162,5 @@ class Run:
 
 
 def to_unit_range(crops: Tensor) -> Tensor:
-    """uint8 (B, 3, S, S) -> float32 in [0, 1], channels last."""
+    """uint8 (B, C, S, S) -> float32 in [0, 1], channels last."""
     return crops.to(memory_format=torch.channels_last).float().div_(255.0)
