@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from smalto.errors import UsageError
 from smalto.files import replace_file
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 PlaneKind = Literal["grid", "tokens", "vector"]
+_Number = TypeVar("_Number", "float", "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,72 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """A picture turned about its centre, then scaled about it, then shifted; its frame stays where it is.
+
+    Math: ``p' = c + scale R (p - c) + shift``, positions p in pixels, x to the right and y downwards, c the picture's
+    centre.
+
+    Args:
+        rotation_degrees: counter-clockwise as people see it.
+        scale: above 1 enlarges.
+        shift_x_px: to the right.
+        shift_y_px: downwards.
+
+    Raises:
+        UsageError: a value is not finite, or the scale is not above zero.
+    """
+
+    rotation_degrees: float = 0.0
+    scale: float = 1.0
+    shift_x_px: float = 0.0
+    shift_y_px: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = (self.rotation_degrees, self.scale, self.shift_x_px, self.shift_y_px)
+        if not all(math.isfinite(value) for value in values) or self.scale <= 0:
+            raise UsageError(f"affine {values} has no inverse; numbers must be finite and the scale above zero")
+
+    def inverse(self) -> Affine:
+        """The affine that undoes this one."""
+        x, y = self._turned_back(self.shift_x_px, self.shift_y_px)
+        return Affine(-self.rotation_degrees, 1 / self.scale, -x, -y)
+
+    def sources(self, grid: tuple[int, int], stride: int, size_px: tuple[int, int]) -> torch.Tensor:
+        """Where each cell of a plane takes its value from.
+
+        Args:
+            grid: rows and columns of the plane.
+            stride: pixels per cell; the first cell begins at the picture's corner.
+            size_px: true height and width of the picture.
+
+        Returns:
+            (rows, columns, 2) float64: x and y in pixels from the picture's top left corner, where the centre of the
+            first pixel is (0.5, 0.5).
+        """
+        import torch
+
+        centre_y, centre_x = size_px[0] / 2, size_px[1] / 2
+        y = (torch.arange(grid[0], dtype=torch.float64) + 0.5) * stride - centre_y - self.shift_y_px
+        x = (torch.arange(grid[1], dtype=torch.float64) + 0.5) * stride - centre_x - self.shift_x_px
+        from_x, from_y = self._turned_back(x[None, :], y[:, None])
+        return torch.stack([from_x + centre_x, from_y + centre_y], dim=-1)  # (rows, columns, 2)
+
+    def sampling_grid(self, grid: tuple[int, int], stride: int, size_px: tuple[int, int]) -> torch.Tensor:
+        """``sources`` as ``grid_sample`` takes them with ``align_corners=False``: (1, rows, columns, 2) float64."""
+        import torch
+
+        extent = torch.tensor([grid[1] * stride, grid[0] * stride], dtype=torch.float64)
+        return (2.0 * self.sources(grid, stride, size_px) / extent - 1.0)[None]
+
+    def _turned_back(self, x: _Number, y: _Number) -> tuple[_Number, _Number]:
+        """The inverse rotation and scale."""
+        angle = math.radians(self.rotation_degrees)
+        cosine, sine = math.cos(angle) / self.scale, math.sin(angle) / self.scale
+        return cosine * x - sine * y, sine * x + cosine * y
+
+
+@dataclass(frozen=True)
 class Latent:
     """Planes of one space for a batch of pictures of one size: the one thing that flows.
 
@@ -74,6 +142,37 @@ class Latent:
     planes: Mapping[str, torch.Tensor]
     height: int
     width: int
+
+    def transform(self, affine: Affine) -> Latent:
+        """The planes turned, scaled and shifted as their picture would be, by bilinear sampling.
+
+        What enters the frame repeats the planes' border. Whether the planes then decode to the transformed picture is
+        a property of the space: shifts by whole cells do in every convolutional one, the rest in spaces trained for it.
+
+        Args:
+            affine: in pixels of the picture.
+
+        Returns:
+            A latent of the same size and grid.
+
+        Raises:
+            UsageError: the space has planes that are not grids.
+        """
+        from torch.nn import functional as F
+
+        planes = {}
+        for plane in self.spec.planes:
+            if plane.kind != "grid":
+                raise UsageError(
+                    f"space {self.spec.space}: plane {plane.name} is no grid, so it cannot be turned; transform pixels"
+                )
+            values = self.planes[plane.name]
+            size_px = (self.height, self.width)
+            grid = affine.sampling_grid((values.shape[2], values.shape[3]), plane.stride, size_px).to(values)
+            planes[plane.name] = F.grid_sample(
+                values, grid.expand(len(values), -1, -1, -1), padding_mode="border", align_corners=False
+            )
+        return replace(self, planes=planes)
 
 
 @dataclass(frozen=True)
@@ -143,3 +242,86 @@ class Image:
         if self.alpha is not None:
             picture.putalpha(PilImage.fromarray(self.alpha))
         return picture
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A class for every pixel: what segmentation answers.
+
+    Args:
+        ids: (H, W) uint8; an id that has no name stands for an unknown class and is drawn black.
+        names: of the classes 0, 1, ...
+        colours: (red, green, blue), 0..255, of each.
+        source: where it came from, for messages.
+
+    Raises:
+        UsageError: ids are not (H, W) uint8, or names and colours differ in number.
+    """
+
+    ids: np.ndarray
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    source: str = field(default="labels", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.dtype.name != "uint8" or len(self.names) != len(self.colours):
+            raise UsageError(f"{self.source}: a label map is (H, W) uint8 with a colour for each of its names")
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.ids.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.ids.shape[1])
+
+    def save(self, path: str | Path) -> None:
+        """Write atomically: ``.npy`` the ids, a picture format the coloured map with its legend.
+
+        Raises:
+            UsageError: the extension is not one Pillow can write.
+        """
+        from io import BytesIO
+        from pathlib import Path
+
+        import numpy as np
+
+        target = Path(path)
+        if target.suffix.lower() == ".npy":
+            buffer = BytesIO()
+            np.save(buffer, self.ids)
+            replace_file(target, buffer.getvalue())
+        else:
+            Image(np.asarray(self.to_pil()), source=self.source).save(target)
+
+    def coloured(self) -> np.ndarray:
+        """Each pixel in its class's colour: (H, W, 3) uint8."""
+        import numpy as np
+
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self.colours)] = np.array(self.colours, np.uint8).reshape(-1, 3)
+        return table[self.ids]
+
+    def to_pil(self) -> PilImage:
+        """The coloured map above a legend of the classes that are in it, RGB."""
+        import numpy as np
+        from PIL import Image as PilImages
+        from PIL import ImageDraw, ImageFont
+
+        present = [k for k in np.unique(self.ids).tolist() if k < len(self.names)]
+        font, row_px = ImageFont.load_default(), 18
+        cell_px = 34 + max((int(font.getlength(self.names[k])) for k in present), default=0)
+        num_columns = max(self.width // cell_px, 1)
+        num_rows = -(-len(present) // num_columns)
+        sheet = PilImages.new(
+            "RGB", (max(self.width, cell_px if present else 0), self.height + num_rows * row_px), "white"
+        )
+        sheet.paste(PilImages.fromarray(self.coloured()), (0, 0))
+        pen = ImageDraw.Draw(sheet)
+        for place, k in enumerate(present):
+            left, top = place % num_columns * cell_px, self.height + place // num_columns * row_px
+            pen.rectangle((left + 4, top + 4, left + 16, top + 14), fill=self.colours[k])
+            pen.text((left + 21, top + 3), self.names[k], fill="black", font=font)
+        return sheet

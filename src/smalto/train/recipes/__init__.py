@@ -18,6 +18,7 @@ RECIPES: dict[str, str] = {
     "super-resolution": "smalto.train.recipes.super_resolution:super_resolution",
     "fixed-lambda-mse": "smalto.train.recipes.fixed_lambda:fixed_lambda_mse",
     "fixed-lambda-ms-ssim": "smalto.train.recipes.fixed_lambda:fixed_lambda_ms_ssim",
+    "neural-space": "smalto.train.recipes.neural_space:neural_space",
     "feature-hyperprior": "smalto.train.recipes.feature_codecs:feature_hyperprior",
     "feature-elic": "smalto.train.recipes.feature_codecs:feature_elic",
 }
