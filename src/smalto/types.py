@@ -325,3 +325,86 @@ class LabelMap:
             pen.rectangle((left + 4, top + 4, left + 16, top + 14), fill=self.colours[k])
             pen.text((left + 21, top + 3), self.names[k], fill="black", font=font)
         return sheet
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A class for every pixel: what segmentation answers.
+
+    Args:
+        ids: (H, W) uint8; an id that has no name stands for an unknown class and is drawn black.
+        names: of the classes 0, 1, ...
+        colours: (red, green, blue), 0..255, of each.
+        source: where it came from, for messages.
+
+    Raises:
+        UsageError: ids are not (H, W) uint8, or names and colours differ in number.
+    """
+
+    ids: np.ndarray
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    source: str = field(default="labels", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 2 or self.ids.dtype.name != "uint8" or len(self.names) != len(self.colours):
+            raise UsageError(f"{self.source}: a label map is (H, W) uint8 with a colour for each of its names")
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.ids.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.ids.shape[1])
+
+    def save(self, path: str | Path) -> None:
+        """Write atomically: ``.npy`` the ids, a picture format the coloured map with its legend.
+
+        Raises:
+            UsageError: the extension is not one Pillow can write.
+        """
+        from io import BytesIO
+        from pathlib import Path
+
+        import numpy as np
+
+        target = Path(path)
+        if target.suffix.lower() == ".npy":
+            buffer = BytesIO()
+            np.save(buffer, self.ids)
+            replace_file(target, buffer.getvalue())
+        else:
+            Image(np.asarray(self.to_pil()), source=self.source).save(target)
+
+    def coloured(self) -> np.ndarray:
+        """Each pixel in its class's colour: (H, W, 3) uint8."""
+        import numpy as np
+
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self.colours)] = np.array(self.colours, np.uint8).reshape(-1, 3)
+        return table[self.ids]
+
+    def to_pil(self) -> PilImage:
+        """The coloured map above a legend of the classes that are in it, RGB."""
+        import numpy as np
+        from PIL import Image as PilImages
+        from PIL import ImageDraw, ImageFont
+
+        present = [k for k in np.unique(self.ids).tolist() if k < len(self.names)]
+        font, row_px = ImageFont.load_default(), 18
+        cell_px = 34 + max((int(font.getlength(self.names[k])) for k in present), default=0)
+        num_columns = max(self.width // cell_px, 1)
+        num_rows = -(-len(present) // num_columns)
+        sheet = PilImages.new(
+            "RGB", (max(self.width, cell_px if present else 0), self.height + num_rows * row_px), "white"
+        )
+        sheet.paste(PilImages.fromarray(self.coloured()), (0, 0))
+        pen = ImageDraw.Draw(sheet)
+        for place, k in enumerate(present):
+            left, top = place % num_columns * cell_px, self.height + place // num_columns * row_px
+            pen.rectangle((left + 4, top + 4, left + 16, top + 14), fill=self.colours[k])
+            pen.text((left + 21, top + 3), self.names[k], fill="black", font=font)
+        return sheet
