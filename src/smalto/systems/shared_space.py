@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from smalto.layers.shared_planes import BOTTOM_STRIDE, CHANNELS, TOP_STRIDE, Sha
 from smalto.systems.engine import Engine, pad_to_multiple
 from smalto.systems.multitask_codec import load_shipped, shipped_arrays
 from smalto.types import Image, Latent, LatentSpec, PlaneSpec
-from smalto.weights.store import DIGEST_BYTES, digest, under
+from smalto.weights.store import DIGEST_BYTES, digest, read_arrays, under
 
 SYSTEM_NAME = "neural-space"
 SPACE = "neural-0"
@@ -121,6 +122,22 @@ class SharedSpace:
         )
         picture = levels[0, :, : latent.height, : latent.width]
         return Image(picture.permute(1, 2, 0).contiguous().cpu().numpy(), source=SPACE)
+
+
+def open_shared_space(path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> SharedSpace:
+    """The space whose weights stand in a file.
+
+    Args:
+        path: safetensors with the arrays of ``shared_arrays``.
+        device: torch device.
+        dtype: as for ``Engine.on``.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or of other networks.
+        UsageError: no such device or dtype.
+    """
+    encoder, decoder = shared_networks(read_arrays(path), str(path))
+    return SharedSpace(encoder, decoder, Engine.on(device, dtype))
 
 
 def _fold(planes: SharedPlanes) -> Tensor:
