@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from hypothesis import strategies as st
 
-from smalto.bits.array_set_parts import DTYPES, ArrayEntry, ArraySetInfo, ArraySpec
+from smalto.bits.array_set_parts import ArrayEntry, ArraySetInfo, ArraySpec
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_writer import ArraySetWriter
+from smalto.bits.dtypes import DTYPES
 
 Group = tuple[tuple[ArraySpec, ...], tuple[bytes, ...]]
 

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalto.codecs.float_patterns import (
-    FLOAT_DTYPES,
     float_array,
     float_values,
     floored,
     rounded,
-    stored_dtype,
 )
 from smalto.errors import UsageError
 
@@ -54,12 +52,6 @@ def test_other_byte_orders_are_turned_and_nothing_else_is_copied() -> None:
 def test_other_dtypes_are_refused(values: np.ndarray, name: str | None) -> None:
     with pytest.raises(UsageError):
         float_array(values, name)
-
-
-def test_stored_dtype_refuses_unknown_names() -> None:
-    assert [stored_dtype(name).itemsize for name in FLOAT_DTYPES] == [2, 2, 4, 8]
-    with pytest.raises(UsageError, match="int8"):
-        stored_dtype("int8")
 
 
 @given(st.lists(st.floats(-3e38, 3e38, allow_nan=False), min_size=1, max_size=20))

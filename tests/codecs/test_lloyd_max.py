@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from smalto.bits.dtypes import storage_dtype
 from smalto.codecs import lloyd_max_fit
-from smalto.codecs.float_patterns import FLOAT_DTYPES, float_values, rounded, stored_dtype
+from smalto.codecs.float_patterns import FLOAT_DTYPES, float_values, rounded
 from smalto.codecs.lloyd_max import LloydMax
 from smalto.codecs.lloyd_max_samples import running_sums, sorted_samples
 from smalto.errors import ProfileError, UsageError
@@ -92,7 +93,7 @@ def test_forward_undoes_inverse(name: str, levels: np.ndarray) -> None:
     transform = LloydMax(levels)
     indexes = np.arange(len(levels), dtype=np.uint8)[::-1].reshape(1, -1)
     values = transform.inverse(indexes, name)
-    assert values.dtype == stored_dtype(name)
+    assert values.dtype == storage_dtype(name)
     assert np.array_equal(float_values(values, name), levels[indexes])
     assert np.array_equal(transform.forward(values, name), indexes)
 

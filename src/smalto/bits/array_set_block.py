@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from smalto.bits.array_set_names import parse_names
 from smalto.bits.array_set_parts import (
-    DTYPES,
     MAX_DIMENSIONS,
     MAX_GROUP_ENTRIES,
     MAX_GROUP_RUNS,
@@ -29,6 +28,7 @@ from smalto.bits.array_set_table import (
     Run,
     RunList,
 )
+from smalto.bits.dtypes import DTYPES
 from smalto.bits.packet_parts import CRC_BYTES
 from smalto.bits.varint import Cursor
 from smalto.errors import UsageError

@@ -26,14 +26,12 @@ from smalto.bits.array_set_header import (
 from smalto.bits.array_set_parts import ArraySetLimits
 from smalto.bits.array_set_table import GroupLine
 from smalto.bits.byte_source import ByteSource
+from smalto.bits.byte_window import FIRST_READ_BYTES, ByteWindow, missing_bytes
 from smalto.bits.packet_header import header_length
 from smalto.bits.packet_parts import CRC_BYTES
 from smalto.bits.varint import Cursor
 from smalto.errors import DamagedPacket, LimitExceeded, UsageError
 
-WINDOW_BYTES = 1 << 24
-"""At most this much is fetched in one read."""
-_FIRST_READ_BYTES = 4096
 _MAX_KEPT_BYTES = 1 << 25
 _PIECES = ("group", "block", "index", "profile", "root")
 
@@ -89,7 +87,7 @@ class SetFile:
     def __init__(self, source: ByteSource, limits: ArraySetLimits) -> None:
         self.source = source
         self.name = source.name
-        self._window = (0, b"")
+        self._window = ByteWindow(source)
         self._kept_bytes = 0
         self._parsed: OrderedDict[int, TableBlock] = OrderedDict()
         try:
@@ -161,9 +159,7 @@ class SetFile:
 
     def fetch(self, first: int, length: int, end: int) -> None:
         """Hold at least ``length`` bytes from ``first`` on, and more towards ``end``, up to 16 MiB."""
-        if not self._holds(first, length):
-            self._window = (0, b"")
-            self._window = (first, self.source.read(first, max(length, min(end - first, WINDOW_BYTES))))
+        self._window.fetch(first, length, end)
 
     def piece(self, first: int, length: int, role: int, number: int, part: int = 0) -> bytes:
         """``length`` bytes without the checksum behind them, which holds; blocks and indexes count it in ``length``.
@@ -186,11 +182,8 @@ class SetFile:
         return f"{self.name}: bytes stand after the set, which ends at {self.layout.end}; fetch or encode it again"
 
     def _read_layout(self) -> SetLayout:
-        data = self.source.read(0, _FIRST_READ_BYTES)
-        length = header_length(data, self.name)
-        if length + 2 * SLOT_BYTES > len(data):
-            data = self.source.read(0, length + 2 * SLOT_BYTES)
-        self._window = (0, data)
+        length = header_length(self._window.head(FIRST_READ_BYTES), self.name)
+        data = self._window.head(length + 2 * SLOT_BYTES)
         header = parse_set_header(data, self.name)
         self._file_id = header.file_id
         if not header.trailing:
@@ -234,18 +227,9 @@ class SetFile:
     def _block_offset(self, block: int) -> int:
         return self._ends[block + 1] - self.layout.blocks[block].block_bytes
 
-    def _holds(self, first: int, length: int) -> bool:
-        start, data = self._window
-        return start <= first and first + length <= start + len(data)
-
     def _read(self, first: int, length: int, what: str) -> memoryview:
-        if self._holds(first, length):
-            start, data = self._window
-            return memoryview(data)[first - start : first - start + length]
-        data = self.source.read(first, length)
+        data = self._window.read(first, length)
         if len(data) < length:
-            raise DamagedPacket(
-                f"{self.name}: {what}: bytes {first + len(data)}-{first + length - 1} are missing, "
-                "the file is cut short; fetch it whole again"
-            )
-        return memoryview(data)
+            missing = missing_bytes(first + len(data), first + length)
+            raise DamagedPacket(f"{self.name}: {what}: {missing}")
+        return data

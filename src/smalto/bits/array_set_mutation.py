@@ -31,11 +31,11 @@ from smalto.bits.array_set_header import (
 from smalto.bits.array_set_parts import ArraySetInfo
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_table import FORM_SHIFT, ONE_PART, TableEncoder
-from smalto.bits.mutation import Mutant
+from smalto.bits.mutation import Mutant, MutantMaker, truncation
 from smalto.bits.packet_header import header_length, seal_header
 from smalto.bits.packet_parts import CRC_BYTES
 from smalto.bits.varint import MAX_VARINT, Cursor, varint
-from smalto.errors import PacketError, UsageError
+from smalto.errors import PacketError
 
 _NUMBERS = (0, 1, 2, 4, 127, 128, 1 << 15, 1 << 16, 1 << 22, 1 << 24, 1 << 26, 1 << 31, 1 << 40, 1 << 41, MAX_VARINT)
 
@@ -154,11 +154,6 @@ def _bit_flips(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     return bytes(data)
 
 
-def _truncation(rng: random.Random, originals: Sequence[bytes]) -> bytes:
-    data = rng.choice(originals)
-    return data[: rng.randrange(len(data))]
-
-
 def _extension(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     return rng.choice(originals) + rng.choice((b"\0", rng.randbytes(rng.randrange(1, 300)), rng.choice(originals)))
 
@@ -245,7 +240,7 @@ def _moved_part(rng: random.Random, originals: Sequence[bytes]) -> bytes:
 
 KINDS: dict[str, Callable[[random.Random, Sequence[bytes]], bytes]] = {
     "bit flips": _bit_flips,
-    "truncation": _truncation,
+    "truncation": truncation,
     "extension": _extension,
     "splice": _splice,
     "random bytes": _random_bytes,
@@ -256,34 +251,14 @@ KINDS: dict[str, Callable[[random.Random, Sequence[bytes]], bytes]] = {
 }
 """Kind -> how one mutant of that kind is made from healthy array sets."""
 
-_SEALED = ("lying table", "lying index", "dimension bomb", "moved part")
+_MAKER = MutantMaker(KINDS, reseal, ("lying table", "lying index", "dimension bomb", "moved part"))
 
 
 def mutant(originals: Sequence[bytes], number: int, seed: int = 0) -> Mutant:
-    """Mutant ``number``: kinds take turns, and odd rounds are resealed. Kinds made of true pieces always hold.
-
-    Args:
-        originals: healthy array sets, at least one.
-        number: 0, 1, 2, ...
-        seed: another seed, another sequence.
-
-    Raises:
-        UsageError: there are no originals.
-        PacketError: an original is not healthy.
-    """
-    if not originals:
-        raise UsageError("mutants are made from healthy files; give at least one")
-    kind = list(KINDS)[number % len(KINDS)]
-    resealed = number // len(KINDS) % 2 == 1
-    rng = random.Random(f"{seed}:{number}")
-    while True:
-        data = KINDS[kind](rng, originals)
-        data = reseal(data) if resealed else data
-        if resealed or data not in originals:
-            return Mutant(number, kind, resealed or kind in _SEALED, data)
+    """Mutant ``number`` of array sets; see ``MutantMaker.mutant``."""
+    return _MAKER.mutant(originals, number, seed)
 
 
 def mutants(originals: Sequence[bytes], count: int, seed: int = 0) -> Iterator[Mutant]:
-    """Mutants 0 .. count-1 of ``seed``; see mutant()."""
-    for number in range(count):
-        yield mutant(originals, number, seed)
+    """Mutants 0 .. count-1 of ``seed``; see ``MutantMaker.mutant``."""
+    return _MAKER.mutants(originals, count, seed)

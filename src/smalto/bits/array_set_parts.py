@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from smalto.bits.dtypes import DTYPES
 from smalto.bits.packet_metadata import MetadataValue, has_control_characters
 from smalto.bits.packet_parts import DIGEST_BYTES, MAX_CHUNK_BYTES
 from smalto.errors import UsageError
-
-DTYPES: dict[str, int] = {"float16": 1, "bfloat16": 2, "float32": 3, "float64": 4}
-"""Name of a value's type -> its number in the file."""
-DTYPE_BYTES: dict[str, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-"""Name of a value's type -> bytes of a value in memory."""
 
 MAX_NAME_BYTES = 1024
 MAX_DIMENSIONS = 32

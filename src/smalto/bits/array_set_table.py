@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from smalto.bits.array_set_names import Names, describe_names
 from smalto.bits.array_set_parts import (
-    DTYPES,
     MAX_GROUP_ENTRIES,
     MAX_GROUP_RUNS,
     ArrayEntry,
     ArraySpec,
 )
+from smalto.bits.dtypes import DTYPES
 from smalto.bits.packet_parts import CRC_BYTES
 from smalto.bits.varint import varint
 from smalto.errors import UsageError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from smalto.bits.packet import Packet
@@ -150,7 +150,8 @@ def _bit_flips(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     return bytes(data)
 
 
-def _truncation(rng: random.Random, originals: Sequence[bytes]) -> bytes:
+def truncation(rng: random.Random, originals: Sequence[bytes]) -> bytes:
+    """A healthy file cut short."""
     data = rng.choice(originals)
     return data[: rng.randrange(len(data))]
 
@@ -273,9 +274,52 @@ def _moved_chunk(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     return _write(packet)
 
 
+@dataclass(frozen=True)
+class MutantMaker:
+    """Makes mutants of one sort of file.
+
+    Args:
+        kinds: kind -> how one mutant of that kind is made from healthy files; they take turns.
+        reseal: recomputes checksums.
+        sealed: kinds made of true pieces, whose checksums hold in any case.
+    """
+
+    kinds: Mapping[str, Callable[[random.Random, Sequence[bytes]], bytes]]
+    reseal: Callable[[bytes], bytes]
+    sealed: tuple[str, ...] = ()
+
+    def mutant(self, originals: Sequence[bytes], number: int, seed: int = 0) -> Mutant:
+        """Mutant ``number``: kinds take turns, and odd rounds are resealed.
+
+        Args:
+            originals: healthy files, at least one.
+            number: 0, 1, 2, ...
+            seed: another seed, another sequence.
+
+        Raises:
+            UsageError: there are no originals.
+            PacketError: an original is not healthy.
+        """
+        if not originals:
+            raise UsageError("mutants are made from healthy files; give at least one")
+        kind = list(self.kinds)[number % len(self.kinds)]
+        resealed = number // len(self.kinds) % 2 == 1
+        rng = random.Random(f"{seed}:{number}")
+        while True:
+            data = self.kinds[kind](rng, originals)
+            data = self.reseal(data) if resealed else data
+            if resealed or data not in originals:
+                return Mutant(number, kind, resealed or kind in self.sealed, data)
+
+    def mutants(self, originals: Sequence[bytes], count: int, seed: int = 0) -> Iterator[Mutant]:
+        """Mutants 0 .. count-1 of ``seed``; see ``mutant``."""
+        for number in range(count):
+            yield self.mutant(originals, number, seed)
+
+
 KINDS: dict[str, Callable[[random.Random, Sequence[bytes]], bytes]] = {
     "bit flips": _bit_flips,
-    "truncation": _truncation,
+    "truncation": truncation,
     "extension": _extension,
     "splice": _splice,
     "random bytes": _random_bytes,
@@ -287,37 +331,20 @@ KINDS: dict[str, Callable[[random.Random, Sequence[bytes]], bytes]] = {
 """Kind -> how one mutant of that kind is made from healthy files."""
 
 
+_MAKER = MutantMaker(KINDS, reseal)
+
+
 def mutant(originals: Sequence[bytes], number: int, seed: int = 0) -> Mutant:
-    """Mutant ``number``: kinds take turns, and odd rounds are resealed.
-
-    Args:
-        originals: healthy files, at least one.
-        number: 0, 1, 2, ...
-        seed: another seed, another sequence.
-
-    Raises:
-        UsageError: there are no originals.
-        PacketError: an original is not healthy.
-    """
-    if not originals:
-        raise UsageError("mutants are made from healthy files; give at least one")
-    kind = list(KINDS)[number % len(KINDS)]
-    resealed = number // len(KINDS) % 2 == 1
-    rng = random.Random(f"{seed}:{number}")
-    while True:
-        data = KINDS[kind](rng, originals)
-        data = reseal(data) if resealed else data
-        if resealed or data not in originals:
-            return Mutant(number, kind, resealed, data)
+    """Mutant ``number`` of packets; see ``MutantMaker.mutant``."""
+    return _MAKER.mutant(originals, number, seed)
 
 
 def mutants(originals: Sequence[bytes], count: int, seed: int = 0) -> Iterator[Mutant]:
-    """Mutants 0 .. count-1 of ``seed``; see mutant().
+    """Mutants 0 .. count-1 of ``seed``; see ``MutantMaker.mutant``.
 
     Example:
         >>> healthy = Packet(height=1, width=1, spaces=(), sections=()).to_bytes()
         >>> [m.kind for m in mutants([healthy], 3)]
         ['bit flips', 'truncation', 'extension']
     """
-    for number in range(count):
-        yield mutant(originals, number, seed)
+    return _MAKER.mutants(originals, count, seed)

@@ -9,13 +9,10 @@ from itertools import accumulate
 from types import TracebackType
 
 from smalto.bits.byte_source import ByteSource
+from smalto.bits.byte_window import FIRST_READ_BYTES, WINDOW_BYTES, ByteWindow, missing_bytes
 from smalto.bits.packet_header import LENGTHS_BLOCK, chunk_crc, header_length, parse_header
 from smalto.bits.packet_parts import CRC_BYTES, MAX_CHUNK_BYTES, Header, Limits, Section, SectionEntry
 from smalto.errors import DamagedPacket, PacketError, UsageError
-
-_FIRST_READ_BYTES = 4096
-_WINDOW_BYTES = 1 << 24
-"""At most this much is fetched ahead in one read."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class PacketReader:
 
     def __init__(self, source: ByteSource, limits: Limits | None = None) -> None:
         self._source = source
-        self._window = (0, b"")
+        self._window = ByteWindow(source)
         self._ranges: dict[int, tuple[tuple[int, int], ...]] = {}
         try:
             self.header: Header = self._read_header(limits or Limits())
@@ -137,8 +134,8 @@ class PacketReader:
             DamagedPacket: bytes are missing, or a checksum does not hold.
         """
         body_bytes = self.file_bytes - self.header.header_bytes
-        if body_bytes <= _WINDOW_BYTES:
-            self._fetch(self.header.header_bytes, body_bytes, self.file_bytes)
+        if body_bytes <= WINDOW_BYTES:
+            self._window.fetch(self.header.header_bytes, body_bytes, self.file_bytes)
         return tuple(self.section(number) for number in range(len(self.header.sections)))
 
     def chunk(self, section: int, chunk: int) -> bytes:
@@ -150,7 +147,7 @@ class PacketReader:
         """
         first, length = self.chunk_range(section, chunk)
         data = self._read(section, first, length + CRC_BYTES)
-        payload = memoryview(data)[:-CRC_BYTES]
+        payload = data[:-CRC_BYTES]
         if chunk_crc(self.header.file_id, section, chunk, payload) != int.from_bytes(data[-CRC_BYTES:], "little"):
             raise self._damaged(f"the checksum of section {section}, chunk {chunk} does not hold")
         return bytes(payload)
@@ -181,10 +178,10 @@ class PacketReader:
         """Every chunk, with the bytes after it fetched along, up to 16 MiB at a time."""
         entry = self._entry(section)
         if entry.num_chunks > 1:
-            self._fetch(entry.offset, CRC_BYTES * (entry.num_chunks + 1), entry.end)
+            self._window.fetch(entry.offset, CRC_BYTES * (entry.num_chunks + 1), entry.end)
         for number in range(entry.num_chunks):
             first, length = self.chunk_range(section, number)
-            self._fetch(first, length + CRC_BYTES, entry.end)
+            self._window.fetch(first, length + CRC_BYTES, entry.end)
             yield self.chunk(section, number)
 
     def _section_error(self, section: int) -> str | None:
@@ -200,7 +197,7 @@ class PacketReader:
         if size is None:
             return f"{self.name}: {self._surplus()}" if self._source.read(self.file_bytes, 1) else None
         if size < self.file_bytes:
-            return f"{self.name}: {self._missing(size, self.file_bytes)}"
+            return f"{self.name}: {missing_bytes(size, self.file_bytes)}"
         return None
 
     def check_end(self) -> None:
@@ -230,44 +227,24 @@ class PacketReader:
         return self.header.sections[section]
 
     def _read_header(self, limits: Limits) -> Header:
-        data = self._source.read(0, _FIRST_READ_BYTES)
-        length = header_length(data, self.name)
-        if length > len(data):
-            data = self._source.read(0, length)
-        self._window = (0, data)
-        return parse_header(data, self.name, limits)
+        length = header_length(self._window.head(FIRST_READ_BYTES), self.name)
+        return parse_header(self._window.head(length), self.name, limits)
 
     def _require(self, section: int, first: int, length: int) -> None:
         size = self._source.size
         if size is not None and first + length > size:
-            raise DamagedPacket(f"{self.name}: section {section}: {self._missing(max(first, size), first + length)}")
+            raise DamagedPacket(f"{self.name}: section {section}: {missing_bytes(max(first, size), first + length)}")
 
-    def _fetch(self, first: int, length: int, end: int) -> None:
-        """Hold at least ``length`` bytes from ``first`` on, and more towards ``end`` while they fit in the window."""
-        if not self._holds(first, length):
-            self._window = (0, b"")
-            self._window = (first, self._source.read(first, max(length, min(end - first, _WINDOW_BYTES))))
-
-    def _holds(self, first: int, length: int) -> bool:
-        start, data = self._window
-        return start <= first and first + length <= start + len(data)
-
-    def _read(self, section: int, first: int, length: int) -> bytes:
+    def _read(self, section: int, first: int, length: int) -> memoryview:
         self._require(section, first, length)
-        if self._holds(first, length):
-            start, data = self._window
-            return data[first - start : first - start + length]
-        data = self._source.read(first, length)
+        data = self._window.read(first, length)
         if len(data) < length:
-            missing = self._missing(first + len(data), first + length)
+            missing = missing_bytes(first + len(data), first + length)
             raise DamagedPacket(f"{self.name}: section {section}: {missing}")
         return data
 
     def _damaged(self, what: str) -> DamagedPacket:
         return DamagedPacket(f"{self.name}: {what}; the file is damaged, fetch or encode it again")
-
-    def _missing(self, first: int, end: int) -> str:
-        return f"bytes {first}-{end - 1} are missing, the file is cut short; fetch it whole again"
 
     def _surplus(self) -> str:
         return f"bytes stand after the last section, which ends at {self.file_bytes}; fetch or encode the file again"

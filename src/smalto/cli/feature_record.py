@@ -12,7 +12,7 @@ _LISTED = 20
 
 def describe_set(reader: ArraySetReader, name: str) -> dict[str, Any]:
     """A set as plain values for JSON; the first twenty arrays by name."""
-    from smalto.bits.array_set_parts import DTYPE_BYTES
+    from smalto.bits.dtypes import DTYPE_BYTES
 
     num_values, raw_bytes = 0, 0
     for entry in reader.entries:

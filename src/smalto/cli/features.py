@@ -281,7 +281,7 @@ def _write(
 ) -> None:
     """Write or append, with progress, and say what came out."""
     from smalto.bits.array_set_writer import ArraySetWriter
-    from smalto.data.feature_array import DTYPE_BYTES
+    from smalto.bits.dtypes import DTYPE_BYTES
     from smalto.systems.feature_profile import keep_copy
 
     total = sum(math.prod(array.shape) for array in arrays)

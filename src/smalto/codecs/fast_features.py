@@ -20,13 +20,13 @@ from typing import Literal
 
 import numpy as np
 
+from smalto.bits.dtypes import storage_dtype
 from smalto.codecs.feature_chunks import Box, GroupNotes, chunk_boxes
 from smalto.codecs.feature_contexts import FeatureContexts
 from smalto.codecs.feature_fit import LEVEL_POSITIONS, Goal, fit_levels, fit_tier
 from smalto.codecs.feature_samples import sample_fields
 from smalto.codecs.feature_transform import FeatureTransform
 from smalto.codecs.feature_values import (
-    DTYPES,
     bits_of,
     dtype_name_of,
     narrowed,
@@ -204,9 +204,7 @@ class FastFeatures:
             DamagedPacket, DecodeMismatch: the parts are not those of such a group under this profile.
             UsageError: a shape that does not fit the profile, an unknown dtype.
         """
-        if dtype_name not in DTYPES:
-            raise UsageError(f"features: no dtype is called {dtype_name!r}; name one of {', '.join(DTYPES)}")
-        dtype = np.dtype("uint16" if dtype_name == "bfloat16" else dtype_name)
+        dtype = storage_dtype(dtype_name)
         target = self._field_shape(shape, num)
         boxes = list(chunk_boxes(target, CHUNK_VALUES))
         if len(parts) != 2 + len(boxes):

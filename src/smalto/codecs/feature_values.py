@@ -1,4 +1,4 @@
-"""Values of features: dtypes by name, and the few values that no symbol stands for, kept exactly.
+"""Values of features in working precision and back, and the few values that no symbol stands for, kept exactly.
 
 NumPy has no bfloat16: such an array is a uint16 array of its bit patterns and the name "bfloat16".
 """
@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalto.bits.compiled import compiled
+from smalto.bits.dtypes import DTYPES, pattern_dtype
 from smalto.errors import DamagedPacket, UsageError
 
-DTYPES = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "float64": "<f8"}
-"""Name to the little-endian NumPy dtype that stores it."""
-
-_BITS = {"float16": np.uint16, "bfloat16": np.uint16, "float32": np.uint32, "float64": np.uint64}
 _LARGEST = {"float16": 65504.0, "bfloat16": float.fromhex("0x1.fep127"), "float32": float(np.finfo(np.float32).max)}
 
 
@@ -38,7 +35,7 @@ def dtype_name_of(array: np.ndarray, dtype_name: str | None = None) -> str:
 def bits_of(array: np.ndarray, name: str) -> np.ndarray:
     """The bit patterns of an array: unsigned integers of its shape, C-ordered, without a copy where possible."""
     native = np.asarray(array, array.dtype.newbyteorder("="))
-    return np.ascontiguousarray(native).view(_BITS[name]).reshape(array.shape)
+    return np.ascontiguousarray(native).view(pattern_dtype(name)).reshape(array.shape)
 
 
 def widened(array: np.ndarray, name: str) -> np.ndarray:
@@ -134,7 +131,7 @@ def unpack_exceptions(data: bytes | bytearray | memoryview, count: int, name: st
         DamagedPacket: the bytes do not hold rising positions below ``count`` and as many values.
     """
     data = bytes(data)
-    dtype = np.dtype(_BITS[name])
+    dtype = pattern_dtype(name)
     if not data:
         return np.empty(0, np.int64), np.empty(0, dtype)
     num = int.from_bytes(data[:4], "little")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from smalto.bits.dtypes import DTYPES, check_dtype, storage_dtype
 from smalto.errors import UsageError
 
-FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+FLOAT_DTYPES = tuple(DTYPES)
 LARGEST_BFLOAT16 = 0x7F7F
 
 
@@ -32,8 +33,8 @@ def float_array(values: np.ndarray, dtype_name: str | None = None) -> tuple[np.n
         >>> float_array(np.array([0x3F80], np.uint16), "bfloat16")[1]
         'bfloat16'
     """
-    if dtype_name is not None and dtype_name not in FLOAT_DTYPES:
-        raise UsageError(f"features: unknown dtype {dtype_name!r}; it must be one of {', '.join(FLOAT_DTYPES)}")
+    if dtype_name is not None:
+        check_dtype(dtype_name)
     array = np.asarray(values)
     found = array.dtype.name
     if found == "uint16" and dtype_name == "bfloat16":
@@ -41,17 +42,10 @@ def float_array(values: np.ndarray, dtype_name: str | None = None) -> tuple[np.n
     if found not in FLOAT_DTYPES or (dtype_name is not None and found != dtype_name):
         wanted = dtype_name or ", ".join(FLOAT_DTYPES)
         raise UsageError(f"features: an array of {found} where {wanted} is needed; convert it")
-    stored = np.dtype(np.uint16) if found == "bfloat16" else np.dtype(found)
+    stored = storage_dtype(found)
     if array.dtype.itemsize == 2 and array.dtype.kind not in "fu":
         array = array.view(np.uint16)
     return array.astype(stored, copy=False), found
-
-
-def stored_dtype(dtype_name: str) -> np.dtype:
-    """The NumPy dtype that holds values of that name: uint16 for bfloat16. Raises UsageError for other names."""
-    if dtype_name not in FLOAT_DTYPES:
-        raise UsageError(f"features: unknown dtype {dtype_name!r}; it must be one of {', '.join(FLOAT_DTYPES)}")
-    return np.dtype(np.uint16) if dtype_name == "bfloat16" else np.dtype(dtype_name)
 
 
 def float_values(array: np.ndarray, dtype_name: str) -> NDArray[np.float64]:
@@ -76,7 +70,7 @@ def rounded(values: NDArray[np.float64], dtype_name: str) -> np.ndarray:
         >>> rounded(np.array([1.0, 1e9]), "float16").tolist()
         [1.0, 65504.0]
     """
-    dtype = stored_dtype(dtype_name)
+    dtype = storage_dtype(dtype_name)
     if dtype_name == "bfloat16":
         return _bfloat16_patterns(values)
     limit = float(np.finfo(dtype).max)

@@ -12,6 +12,7 @@ Legend: y latent, q quality level 0..255, M channels of y, N filters.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -216,10 +217,13 @@ class FrozenPlaneCodec(nn.Module):
         arrays = {f"codec.{name}": array for name, array in self.codec.decode_arrays().items()}
         return arrays | {f"synthesis.{n}": t.cpu().half().numpy() for n, t in self.synthesis.state_dict().items()}
 
-    @property
+    @functools.cached_property
     def digest(self) -> bytes:
-        """The 8 bytes that name the decode side in files and profiles."""
+        """The 8 bytes that name the decode side in files and profiles; taken once, as frozen weights stay."""
         return digest(self.decode_arrays(), json.dumps(asdict(self.config), sort_keys=True))[:DIGEST_BYTES]
+
+    def _forget_digest(self) -> None:
+        self.__dict__.pop("digest", None)
 
     def encode_arrays(self) -> Mapping[str, np.ndarray]:
         """Every array of the encode side."""
@@ -228,12 +232,14 @@ class FrozenPlaneCodec(nn.Module):
 
     def load_transforms(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fill g_a and g_s from the arrays ``analysis.*`` and ``synthesis.*``."""
+        self._forget_digest()
         for part in (self.analysis, self.synthesis):
             own = under(arrays, "analysis" if part is self.analysis else "synthesis")
             part.load_state_dict({name: torch.from_numpy(array).float() for name, array in own.items()})
 
     def take_transforms(self, trained: PlaneCodec) -> None:
         """Fill g_a and g_s from a trained codec, rounded to half precision as they ship."""
+        self._forget_digest()
         self.analysis.load_state_dict(shipped_state(trained.analysis.state_dict()))
         self.synthesis.load_state_dict(shipped_state(trained.synthesis.state_dict()))
 

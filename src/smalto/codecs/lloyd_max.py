@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from smalto.codecs.float_patterns import float_array, float_values, floored, rounded, stored_dtype
+from smalto.bits.dtypes import storage_dtype
+from smalto.codecs.float_patterns import float_array, float_values, floored, rounded
 from smalto.codecs.lloyd_max_fit import MAX_LEVELS, Convergence, fit_levels, nearest_thresholds
 from smalto.codecs.lloyd_max_kernels import CHUNK_VALUES, ORDER_MASK, look_up_levels, look_up_patterns, nearest_levels
 from smalto.errors import ProfileError, UsageError
@@ -163,7 +164,7 @@ class LloydMax:
         whole = len(flat) & ~7
         look_up_levels(table, flat[:whole].view(np.uint64), values[:whole])
         values[whole:] = table[flat[whole:]]
-        return values.view(stored_dtype(dtype_name)).reshape(array.shape)
+        return values.view(storage_dtype(dtype_name)).reshape(array.shape)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The transform for storage: ``levels``, little-endian float64."""

@@ -5,27 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smalto.bits.array_set_parts import DTYPE_BYTES
+from smalto.bits.dtypes import BFLOAT16, DTYPE_BYTES, storage_dtype
 from smalto.errors import FeatureFileError, UsageError
 
-BFLOAT16 = "bfloat16"
+if TYPE_CHECKING:
+    import torch
+
 GROUP_BYTES = 16 << 20
 MAX_AXES = 32
-
-
-def storage_dtype(dtype_name: str) -> np.dtype[Any]:
-    """What NumPy holds values of this dtype in: the dtype itself, uint16 bit patterns for ``bfloat16``.
-
-    Raises:
-        UsageError: not the name of a floating-point dtype that features come in.
-    """
-    if dtype_name not in DTYPE_BYTES:
-        raise UsageError(f"dtype {dtype_name!r}: features are {', '.join(DTYPE_BYTES)}; convert the array first")
-    return np.dtype(np.uint16 if dtype_name == BFLOAT16 else dtype_name)
 
 
 @dataclass(frozen=True)
@@ -141,3 +132,23 @@ def tensor_array(tensor: Any) -> tuple[np.ndarray, str]:
     if dtype_name == BFLOAT16:
         return values.view(torch.int16).numpy().view(np.uint16), dtype_name
     return values.numpy(), dtype_name
+
+
+def array_tensor(array: np.ndarray, dtype_name: str) -> torch.Tensor:
+    """The CPU tensor of an array as ``storage_dtype`` holds it; it shares memory."""
+    import torch
+
+    if dtype_name == BFLOAT16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def shown_array(array: np.ndarray, dtype_name: str) -> np.ndarray:
+    """An array as people get it: bfloat16 as ml_dtypes' type when that is installed, else as its patterns."""
+    if dtype_name != BFLOAT16:
+        return array
+    try:
+        import ml_dtypes
+    except ImportError:
+        return array
+    return array.view(ml_dtypes.bfloat16)

@@ -26,7 +26,7 @@ try:
 except ImportError as error:
     raise MissingExtra("numcodecs is not installed; pip install 'smalto[export]'") from error
 
-from smalto.bits.array_set_parts import DTYPES
+from smalto.bits.dtypes import DTYPES
 from smalto.bits.varint import Cursor, varint
 from smalto.data.feature_array import storage_dtype
 from smalto.export.chunk_codec import CODEC_NAME, MAX_CHUNK_VALUES, ChunkSettings, Fitted

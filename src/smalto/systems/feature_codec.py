@@ -20,7 +20,7 @@ from smalto.bits.array_set_parts import ArraySetInfo
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_writer import ArraySetWriter
 from smalto.bits.byte_source import Openable
-from smalto.data.feature_array import BFLOAT16, FeatureArray
+from smalto.data.feature_array import FeatureArray, array_tensor, shown_array
 from smalto.errors import DamagedPacket, MissingSpace, UsageError
 from smalto.systems.feature_profile import FeatureProfile, find_profile, keep_copy
 from smalto.systems.feature_sets import SLICE_VALUES, SetCoder
@@ -209,7 +209,7 @@ class FeatureCodec:
                     f"{reader.name}: coded with profile {reader.profile_digest.hex()}, "
                     f"this codec has {self.profile.digest.hex()}; use decode_features, or load the right profile"
                 )
-            give = _tensor if reader.metadata.get(_TORCH_KEY) == 1 else _numpy
+            give = array_tensor if reader.metadata.get(_TORCH_KEY) == 1 else shown_array
             arrays = [(entry.name, give(array, entry.dtype)) for entry, array in self.coder(reader).arrays(reader)]
             form = reader.metadata.get(_FORM_KEY)
         if form == _FORMS.index("array") and len(arrays) == 1:
@@ -278,21 +278,3 @@ def _is_torch(features: Any) -> bool:
     items = features.values() if isinstance(features, Mapping) else features
     first = next(iter(items), None) if isinstance(features, Mapping | Sequence) else features
     return hasattr(first, "detach") and hasattr(first, "layout")
-
-
-def _numpy(array: np.ndarray, dtype_name: str) -> np.ndarray:
-    if dtype_name != BFLOAT16:
-        return array
-    try:
-        import ml_dtypes
-    except ImportError:
-        return array
-    return array.view(ml_dtypes.bfloat16)
-
-
-def _tensor(array: np.ndarray, dtype_name: str) -> torch.Tensor:
-    import torch
-
-    if dtype_name == BFLOAT16:
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)

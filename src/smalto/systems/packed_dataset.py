@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smalto.bits.byte_source import Openable
-from smalto.data.feature_array import BFLOAT16
+from smalto.data.feature_array import BFLOAT16, array_tensor
 from smalto.errors import UsageError
 from smalto.systems.feature_profile import FeatureProfile
 from smalto.systems.packed_features import PackedFeatures
@@ -66,12 +66,8 @@ class PackedDataset:
         return [self._given(sample) for sample in self.features.samples(numbers)]
 
     def _given(self, sample: np.ndarray) -> Any:
-        import torch
-
-        if sample.dtype.name in (BFLOAT16, "uint16"):
-            tensor = torch.from_numpy(sample.view(np.int16)).view(torch.bfloat16)
-        else:
-            tensor = torch.from_numpy(sample)
+        is_bfloat16 = sample.dtype.name in (BFLOAT16, "uint16")
+        tensor = array_tensor(sample, BFLOAT16 if is_bfloat16 else sample.dtype.name)
         return tensor if self.transform is None else self.transform(tensor)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from smalto.bits.array_set_parts import ArrayEntry
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.byte_source import Openable
-from smalto.data.feature_array import BFLOAT16
+from smalto.data.feature_array import shown_array
 from smalto.errors import UsageError
 from smalto.systems.feature_codec import FeatureCodec
 from smalto.systems.feature_profile import FeatureProfile
@@ -136,7 +136,7 @@ class PackedFeatures(Sequence[np.ndarray]):
         """A whole array by its name or number. Raises UsageError and PacketError."""
         opened = self._opened()
         entry = _entry(opened.reader, name)
-        return _shown(np.array(opened.coder.array(opened.reader, entry)), entry.dtype)
+        return shown_array(np.array(opened.coder.array(opened.reader, entry)), entry.dtype)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Samples start .. stop - 1 as one array.
@@ -152,7 +152,7 @@ class PackedFeatures(Sequence[np.ndarray]):
             raise UsageError(f"{opened.reader.name}: rows {start}..{stop} of {len(self)}; choose others")
         blocks = opened.blocks
         if isinstance(blocks, RowBlocks):
-            return _shown(blocks.rows(start, stop, partial(self._block, opened)), blocks.entry.dtype)
+            return shown_array(blocks.rows(start, stop, partial(self._block, opened)), blocks.entry.dtype)
         entries = opened.reader.entries[start:stop]
         if len({(entry.shape, entry.dtype) for entry in entries}) != 1:
             raise UsageError(f"{opened.reader.name}: samples {start}..{stop} are of no one shape; take them one by one")
@@ -169,7 +169,9 @@ class PackedFeatures(Sequence[np.ndarray]):
         found = {number: opened.blocks.sample(number, block) for number in sorted(set(wanted))}
         first = {number: place for place, number in reversed(list(enumerate(wanted)))}
         own = [found[number] if first[number] == place else found[number].copy() for place, number in enumerate(wanted)]
-        return [_shown(sample, self._dtype_name(opened, number)) for sample, number in zip(own, wanted, strict=True)]
+        return [
+            shown_array(sample, self._dtype_name(opened, number)) for sample, number in zip(own, wanted, strict=True)
+        ]
 
     def _dtype_name(self, opened: _Opened, number: int) -> str:
         blocks = opened.blocks
@@ -241,14 +243,3 @@ def _entry(reader: ArraySetReader, name: str | int) -> ArrayEntry:
     if found is None:
         raise UsageError(f"{reader.name}: has no array {name!r}; see its names")
     return found
-
-
-def _shown(array: np.ndarray, dtype_name: str) -> np.ndarray:
-    """The array in the type that holds its dtype best."""
-    if dtype_name != BFLOAT16:
-        return array
-    try:
-        import ml_dtypes
-    except ImportError:
-        return array
-    return array.view(ml_dtypes.bfloat16)
