@@ -45,7 +45,7 @@ def test_the_interval_covers_the_change_and_is_empty_without_one() -> None:
 def test_wrong_use_is_named() -> None:
     with pytest.raises(UsageError, match="of one size"):
         confusion(ANSWER, TRUTH[:, :3], 3)
-    with pytest.raises(UsageError, match="holds class 1"):
+    with pytest.raises(UsageError, match="holds class 2"):
         confusion(ANSWER, np.zeros_like(TRUTH), 1)
     with pytest.raises(UsageError, match="no pixel"):
         segmentation_score(np.zeros((3, 3), np.int64))
