@@ -19,6 +19,7 @@ RECIPES: dict[str, str] = {
     "fixed-lambda-mse": "smalto.train.recipes.fixed_lambda:fixed_lambda_mse",
     "fixed-lambda-ms-ssim": "smalto.train.recipes.fixed_lambda:fixed_lambda_ms_ssim",
     "neural-space": "smalto.train.recipes.neural_space:neural_space",
+    "neural-space-raw": "smalto.train.recipes.neural_space_raw:neural_space_raw",
     "feature-hyperprior": "smalto.train.recipes.feature_codecs:feature_hyperprior",
     "feature-elic": "smalto.train.recipes.feature_codecs:feature_elic",
 }

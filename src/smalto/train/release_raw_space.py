@@ -1,0 +1,112 @@
+"""The RAW encoder's surroundings: the space it is trained on, the file that ships, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalto.encoders.shared_cnn import SharedEncoder
+from smalto.errors import UsageError, WeightsError
+from smalto.files import replace_file
+from smalto.heads.shared_decoder import SharedDecoder
+from smalto.systems.multitask_codec import load_shipped, shipped_arrays
+from smalto.systems.shared_space import shared_decoder_digest, shared_networks
+from smalto.train.raw_space import RawSpaceObjective
+from smalto.train.release_shared_space import PART as SPACE_PART
+from smalto.train.run import Objective
+from smalto.weights import system_record
+from smalto.weights.store import read_arrays, read_installed, under, write_arrays
+
+PART = "raw"  # of the record's files; also the name of the file a run leaves
+_PREFIX = "raw_encoder"
+
+
+def space_networks(source: str) -> tuple[SharedEncoder, SharedDecoder]:
+    """Encoder and decoder of a shared space, to be frozen.
+
+    Args:
+        source: a run's folder, its ``weights`` folder, a ``space.safetensors``, or an installed system's name.
+
+    Raises:
+        UsageError: it is none of these.
+        WeightsError: the file is damaged or of other networks.
+    """
+    path = Path(source)
+    for place in (path, path / f"{SPACE_PART}.safetensors", path / "weights" / f"{SPACE_PART}.safetensors"):
+        if place.is_file():
+            return shared_networks(read_arrays(place), str(place))
+    if path.is_dir():
+        raise UsageError(f"{source}: no {SPACE_PART}.safetensors inside; name the folder of a neural-space run")
+    try:
+        files = system_record(source).files
+    except UsageError as error:
+        raise UsageError(
+            f"{source}: neither a folder of a neural-space run nor an installed system; give one with --set space=RUN"
+        ) from error
+    if SPACE_PART not in files:
+        raise UsageError(f"system {source} is not a shared space; name a neural-space run with --set space=RUN")
+    return shared_networks(read_installed(files[SPACE_PART]), source)
+
+
+def raw_networks(arrays: Mapping[str, np.ndarray], source: str) -> SharedEncoder:
+    """The RAW encoder in the arrays of a file that ``publish_raw_encoder`` wrote.
+
+    Raises:
+        WeightsError: the arrays are of another network; ``source`` names the file.
+    """
+    encoder = SharedEncoder(channels_in=1)
+    try:
+        load_shipped(encoder, under(arrays, _PREFIX))
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise WeightsError(f"{source}: not weights of a RAW encoder ({line}); name another file") from error
+    return encoder
+
+
+def publish_raw_encoder(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``raw.safetensors`` and ``raw.json`` (digest, decoder it belongs to, sizes, what it was trained for).
+
+    Args:
+        objective: a trained ``RawSpaceObjective``.
+        batches: not needed.
+        folder: made when it is not there.
+
+    Raises:
+        UsageError: another objective.
+    """
+    if not isinstance(objective, RawSpaceObjective):
+        raise UsageError(f"{type(objective).__name__} holds no RAW encoder; publish it with its own recipe")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{PART}.safetensors"
+    arrays = {f"{_PREFIX}.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
+    record = {
+        "sha256": write_arrays(path, arrays),
+        "decoder_digest": shared_decoder_digest(objective.frozen.decoder).hex(),
+        "num_bytes": path.stat().st_size,
+        "num_parameters": sum(p.numel() for p in objective.encoder.parameters()),
+        "objective": asdict(objective.config),
+    }
+    replace_file(folder / f"{PART}.json", (json.dumps(record, indent=1) + "\n").encode())
+
+
+@torch.no_grad()
+def load_raw_encoder(objective: RawSpaceObjective, system: str) -> None:
+    """Fill an objective with an installed system's RAW encoder.
+
+    Raises:
+        UsageError: no such system is installed, or it has no RAW encoder.
+    """
+    files = system_record(system).files
+    if PART not in files:
+        raise UsageError(f"system {system} has no RAW encoder to start from; leave --resume out")
+    try:
+        encoder = raw_networks(read_installed(files[PART]), system)
+    except WeightsError as error:
+        raise UsageError(f"system {system}: {error}") from error
+    objective.encoder.load_state_dict(encoder.state_dict())
