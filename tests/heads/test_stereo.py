@@ -49,7 +49,7 @@ def test_parameters_are_the_recorded_numbers(size: Size) -> None:
 @pytest.mark.parametrize(("height", "width"), [(32, 64), (36, 100), (4, 4), (60, 52)])
 def test_planes_of_any_size_give_disparities_of_the_pictures(height: int, width: int) -> None:
     torch.manual_seed(0)
-    head = StereoHead(TINY).eval()
+    head = StereoHead(TINY).eval().requires_grad_(False)
     fine, coarse = head(*_planes(height, width, batch=2))
     assert fine.shape == (2, 1, height, width)
     assert coarse.shape == (2, 1, height // 4, width // 4)
@@ -81,7 +81,7 @@ def test_gradients_reach_every_parameter(network: nn.Module) -> None:
 
 def test_channels_last_gives_the_same_answer() -> None:
     torch.manual_seed(0)
-    head = StereoHead(TINY).eval()
+    head = StereoHead(TINY).eval().requires_grad_(False)
     left, right = _planes(64, 96)
     plain = head(left, right)
     head = head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -93,7 +93,7 @@ def test_channels_last_gives_the_same_answer() -> None:
 
 def test_views_are_not_exchangeable() -> None:
     torch.manual_seed(0)
-    head = StereoHead(TINY).eval()
+    head = StereoHead(TINY).eval().requires_grad_(False)
     left, right = _planes(64, 96)
     assert not torch.allclose(head(left, right).fine, head(right, left).fine)
 
