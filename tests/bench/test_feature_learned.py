@@ -46,7 +46,7 @@ def test_sets_are_those_of_feature_codec(
     profile = fit_learned("hyperprior", arrays, "float16", FitGoal(), network)
     tier = LearnedTier(profile, network)
     blob = write_set(tier, profile, [FeatureArray.of("", array) for array in arrays])
-    monkeypatch.setattr(feature_networks, "installed_codec", lambda tier: network)
+    monkeypatch.setattr(feature_networks, "installed_codec", lambda tier, wanted=None: network)
     codec = FeatureCodec(profile)
     assert len(blob) == len(codec.encode(arrays, embed=False))
     back = list(read_set(tier, blob))

@@ -90,14 +90,14 @@ def test_digest_follows_the_decode_side_alone() -> None:
     codec.gain.mul_(2)
     assert codec.digest() == tiny_elic().digest() == codec_digest(tiny_elic())  # type: ignore[arg-type]
     assert codec.number == CodecNumber.ELIC
-    codec.scale_path.magnitude[5] += 1  # type: ignore[index]
+    codec.scale_path.magnitude[5] += 1
     assert codec.digest() != tiny_elic().digest()
 
 
 def test_weights_beyond_sixteen_bits_are_refused() -> None:
     wild = Elic(TINY_ELIC)
     with torch.no_grad():
-        wild.scale_path.spatial[1].weights[0].mul_(1e4)
+        wild.scale_path.spatial[1].weights[0].mul_(1e4)  # pyright: ignore[reportIndexIssue]
     with pytest.raises(WeightsError, match="16 bits"):
         freeze_elic(wild)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from smalto.codecs.elic_planes import ElicPlaneConfig
-from smalto.codecs.index_planes import freeze_index_planes
+from smalto.bits.packet_parts import CodecNumber
+from smalto.codecs.elic_planes import ElicPlaneConfig, freeze_elic_planes
+from smalto.codecs.index_planes import FrozenPlaneCodec, freeze_index_planes
 from smalto.errors import MissingSpace, PacketError, UsageError, WeightsError
 from smalto.systems import feature_networks
 from smalto.systems.feature_codec import FeatureCodec
@@ -17,6 +20,8 @@ from smalto.systems.feature_networks import LearnedTier, codec_of_file, fit_lear
 from smalto.systems.feature_tiers import FitGoal, joined, split
 from smalto.weights.store import write_arrays
 from tests.codecs.test_index_planes import TINY, tiny
+from tests.tiny_elic import tiny_elic_planes
+from tests.weights.installed import use_folder
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +86,7 @@ def test_networks_are_told_apart(codec, monkeypatch: pytest.MonkeyPatch) -> None
         LearnedTier(profile, other)
     with pytest.raises(MissingSpace, match="use tier fast"):
         FeatureCodec.fit(tokens(2), tier="elic")
-    monkeypatch.setattr(feature_networks, "installed_codec", lambda tier: codec)
+    monkeypatch.setattr(feature_networks, "installed_codec", lambda tier, network=None: codec)
     fitted = FeatureCodec.fit(tokens(2), tier="hyperprior")
     back = fitted.decode(fitted.encode(tokens(1)[0], embed=True))
     assert back.shape == (32, 48)  # type: ignore[union-attr]
@@ -98,3 +103,44 @@ def test_weights_of_another_tier_or_of_none_are_named(codec, tmp_path: Path) -> 
     write_arrays(tmp_path / "elic.safetensors", {"configuration": ElicPlaneConfig().to_array()})
     with pytest.raises(WeightsError, match="not those of a feature codec"):
         codec_of_file(tmp_path / "elic.safetensors")
+
+
+def test_a_profile_finds_its_network_among_the_installed(
+    codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # type: ignore[no-untyped-def]
+) -> None:  # fmt: skip
+    newer = freeze_index_planes(tiny())
+    newer.synthesis[0].bias.data.add_(1.0)  # type: ignore[union-attr]
+    _install(tmp_path, {"planes-9": codec, "planes-10": newer, "aside": freeze_elic_planes(tiny_elic_planes())})
+    use_folder(monkeypatch, tmp_path)
+    monkeypatch.setattr(feature_networks, "HYPERPRIOR", TINY)
+    fitted = FeatureCodec.fit(tokens(2), tier="hyperprior")
+    assert fitted.profile.facts["network"] == newer.digest.hex()
+    old = FeatureCodec(fit_learned("hyperprior", tokens(2), "float32", FitGoal(), codec))
+    assert old.tier.codec.digest == codec.digest  # type: ignore[attr-defined]
+    array = tokens(1, 3)[0]
+    expected = LearnedTier(old.profile, codec)
+    (held,) = expected.decode(expected.encode([array], "float32"), 1, (32, 48), "float32")
+    assert np.array_equal(old.decode(old.encode(array)), held)  # type: ignore[arg-type]
+    assert FeatureCodec.fit(tokens(2), tier="elic").tier.number == CodecNumber.ELIC
+    _install(tmp_path, {"planes-10": newer})
+    use_folder(monkeypatch, tmp_path)
+    with pytest.raises(MissingSpace, match=rf"network {codec.digest.hex()} .*{newer.digest.hex()} \(planes-10\)"):
+        FeatureCodec(old.profile)
+
+
+def _install(folder: Path, codecs: dict[str, FrozenPlaneCodec]) -> None:
+    """Weights of feature codecs as an installation has them."""
+    index: dict[str, Any] = {"default": "none", "systems": {}, "feature_codecs": {}}
+    for name, network in codecs.items():
+        arrays = {**network.decode_arrays(), **network.encode_arrays()}
+        tier = "elic" if isinstance(network.config, ElicPlaneConfig) else "hyperprior"
+        if isinstance(network.config, ElicPlaneConfig):
+            arrays["configuration"] = network.config.to_array()
+        path = folder / f"{name}.safetensors"
+        entry = {"name": path.name, "sha256": write_arrays(path, arrays), "num_bytes": 1, "num_parameters": 1}
+        index["feature_codecs"][name] = {
+            "tier": tier,
+            "codec_digest": network.digest.hex(),
+            "files": {feature_networks.PARTS[tier]: entry},
+        }
+    (folder / "index.json").write_text(json.dumps(index))

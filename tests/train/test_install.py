@@ -121,6 +121,32 @@ def test_a_head_trained_on_the_installed_decoder_joins_it(tmp_path: Path, codec_
     assert again["decoder_digest"] == installed["decoder_digest"]
 
 
+def test_a_head_joins_the_installed_codec_without_its_run(
+    tmp_path: Path, codec_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _install(tmp_path, codec_run) == 0
+    target = tmp_path / "target"
+    installed = json.loads((target / "index.json").read_text())["systems"]["lite-0"]
+    stored = (target / "lite-0.safetensors").read_bytes()
+    head = _head(tmp_path / "b", installed["decoder_digest"])
+    assert _install(tmp_path, head, card={**CARD, "limits": "with a head"}) == 0
+    again = json.loads((target / "index.json").read_text())["systems"]["lite-0"]
+    assert again["tasks"] == ["reconstruct", "upscale"]
+    assert again["files"]["codec"] == installed["files"]["codec"]
+    assert again["limits"] == "with a head"
+    assert {key: again[key] for key in installed if key.endswith("digest")} == {
+        key: installed[key] for key in installed if key.endswith("digest")
+    }
+    assert (target / "lite-0.safetensors").read_bytes() == stored
+    use_folder(monkeypatch, target)
+    assert read_installed(system_record().files["upscale"]).keys() == {"a.weight"}
+    capsys.readouterr()
+    trained_before = _head(tmp_path / "c", _record(codec_run, "codec")["decoder_digest"])
+    assert _install(tmp_path, trained_before) == 2  # nobody can tell without the run which decoder it was coded from
+    assert "trained on another decoder" in capsys.readouterr().err
+    assert json.loads((target / "index.json").read_text())["systems"]["lite-0"] == again
+
+
 def test_a_head_of_another_decoder_is_refused(
     tmp_path: Path, codec_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from smalto.systems import feature_networks
 from smalto.weights import index, store
 
 
@@ -15,4 +14,3 @@ def use_folder(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     for module in (index, store):
         monkeypatch.setattr(module, "weights_folder", lambda: folder)
     monkeypatch.setattr(index, "_index", index._index.__wrapped__)
-    monkeypatch.setattr(feature_networks, "installed_codec", feature_networks.installed_codec.__wrapped__)

@@ -27,7 +27,7 @@ from smalto.codecs.pack import MAX_RANK, guess_layout, pack_plane, plane_shape, 
 from smalto.errors import DamagedPacket, MissingSpace, ProfileError, UsageError, WeightsError
 from smalto.systems.feature_profile import FeatureProfile
 from smalto.systems.feature_tiers import FitGoal, fact, joined, split
-from smalto.weights import installed_feature_codecs
+from smalto.weights import FeatureCodecRecord, WeightFile, installed_feature_codecs
 from smalto.weights.store import read_arrays, read_installed, under
 
 PARTS = {"hyperprior": "planes", "elic": "elic"}
@@ -36,17 +36,38 @@ _DEFAULT_QUALITY = 153
 _LEVELS = 256
 
 
-@functools.cache
-def installed_codec(tier: str) -> FrozenPlaneCodec:
-    """The codec of a learned tier, from installed weights; the last by name if there are several.
+def installed_codec(tier: str, network: str | None = None) -> FrozenPlaneCodec:
+    """A codec of a learned tier, from installed weights.
+
+    Args:
+        tier: ``hyperprior`` or ``elic``.
+        network: digest of the one that a profile names, hexadecimal; None takes the newest, which is the one of the
+            highest number at the end of its name.
 
     Raises:
-        MissingSpace: this installation has none.
+        MissingSpace: this installation has none, or not that one.
     """
-    records = [record for record in installed_feature_codecs() if record.tier == tier]
-    if records:
-        return codec_of_arrays(read_installed(records[-1].files[PARTS[tier]]))
-    raise MissingSpace(f"tier {tier}: no weights are installed for it; use tier fast, or train and install them")
+    records = sorted((record for record in installed_feature_codecs() if record.tier == tier), key=_age)
+    if not records:
+        raise MissingSpace(f"tier {tier}: no weights are installed for it; use tier fast, or train and install them")
+    found = [record for record in records if network in (None, record.codec_digest)]
+    if not found:
+        known = ", ".join(f"{record.codec_digest} ({record.name})" for record in records)
+        raise MissingSpace(
+            f"profile: fitted for network {network or '?'} of tier {tier}, installed are {known}; "
+            "install that network, or fit it again"
+        )
+    return _codec_of_file(found[-1].files[PARTS[tier]])
+
+
+def _age(record: FeatureCodecRecord) -> tuple[int, str]:
+    number = record.name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdecimal() else -1, record.name
+
+
+@functools.lru_cache(maxsize=4)
+def _codec_of_file(entry: WeightFile) -> FrozenPlaneCodec:
+    return codec_of_arrays(read_installed(entry))
 
 
 def codec_of_arrays(arrays: dict[str, np.ndarray]) -> FrozenPlaneCodec:
@@ -77,15 +98,16 @@ class LearnedTier:
 
     Args:
         profile: what ``fit_learned`` found.
-        codec: of planes; None takes the installed one.
+        codec: of planes; None takes the installed one that the profile names.
 
     Raises:
         ProfileError: the profile does not hold together.
-        MissingSpace: its codec is not installed, or another one is.
+        MissingSpace: its codec is not installed, or ``codec`` is another one.
     """
 
     def __init__(self, profile: FeatureProfile, codec: FrozenPlaneCodec | None = None) -> None:
-        self.codec = installed_codec(profile.tier) if codec is None else codec
+        wanted = profile.facts.get("network", "")
+        self.codec = installed_codec(profile.tier, wanted) if codec is None else codec
         self.transform = LloydMax.from_arrays(under(profile.arrays, "lloyd_max"))
         self.quality = fact(profile, "quality", 0, 255)
         self._axes = fact(profile, "sample_axes", 0, MAX_RANK)
@@ -93,10 +115,9 @@ class LearnedTier:
         self.number = CodecNumber.HYPERPRIOR if profile.tier == "hyperprior" else CodecNumber.ELIC
         if self.codec.codec.number != self.number:
             raise MissingSpace(f"tier {profile.tier}: the weights are another tier's; name those of {profile.tier}")
-        wanted = profile.facts.get("network", "")
         if wanted != self.codec.digest.hex():
             raise MissingSpace(
-                f"profile: fitted for network {wanted or '?'}, installed is {self.codec.digest.hex()}; fit it again"
+                f"profile: fitted for network {wanted or '?'}, this is {self.codec.digest.hex()}; fit it again"
             )
 
     def sample_axes(self, shape: tuple[int, ...]) -> int:
@@ -158,7 +179,7 @@ def fit_learned(
         samples: arrays of one dtype.
         dtype_name: of the samples.
         goal: a rate or an error; 1.5 bits a value or so without one.
-        codec: of planes; None takes the installed one.
+        codec: of planes; None takes the newest installed one.
 
     Raises:
         UsageError: a largest error, or something to preserve, which a learned codec cannot promise.

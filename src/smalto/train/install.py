@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def install(runs: list[Path], card: Path, target: Path, name: str | None = None)
 
     Args:
         runs: folders that ``smalto train`` made: one with an image codec, any with heads trained on that codec, before
-            or after it was installed; or one with a learned feature codec.
+            or after it was installed; or heads alone, trained on the installed decoder; or one with a learned feature
+            codec.
         card: JSON with licence, data, recipe, hardware, scores and limits, all in words for people.
         target: the folder of ``index.json``.
         name: of a feature codec; by default its part and ``-0``. The image system is always ``lite-0``.
@@ -70,6 +72,8 @@ def install(runs: list[Path], card: Path, target: Path, name: str | None = None)
         raise UsageError(f"{card}: the card lacks {', '.join(missing)}")
     facts = {key: facts[key] for key in _CARD_KEYS}
     parts = _found(runs)
+    path = target / _INDEX
+    index = json.loads(path.read_text()) if path.is_file() else {"default": LITE_NAME, "systems": {}}
     feature_parts = [part for part in parts.values() if part.part in _TIERS]
     if feature_parts:
         if len(parts) > 1:
@@ -79,10 +83,10 @@ def install(runs: list[Path], card: Path, target: Path, name: str | None = None)
     else:
         if name not in (None, LITE_NAME):
             raise UsageError(f"--name {name}: image systems are installed as {LITE_NAME}; leave it out")
-        name, section, record = LITE_NAME, "systems", _image_system(parts, target)
+        name, section = LITE_NAME, "systems"
+        installed = index["systems"].get(LITE_NAME)
+        record = _image_system(parts, target) if "codec" in parts else _with_heads(installed, parts, target)
     record |= facts
-    path = target / _INDEX
-    index = json.loads(path.read_text()) if path.is_file() else {"default": LITE_NAME, "systems": {}}
     index.setdefault(section, {})[name] = record
     replace_file(path, (json.dumps(index, indent=2) + "\n").encode())
     return name, record
@@ -101,25 +105,44 @@ def _found(runs: list[Path]) -> dict[str, RunPart]:
 
 def _image_system(parts: Mapping[str, RunPart], target: Path) -> dict[str, object]:
     """Code an image codec and its heads; gives the record without the card."""
-    if "codec" not in parts:
-        raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
     arrays = _checked(parts["codec"], _image_digests)
     digests = _image_digests(restore(*code(arrays)))
     decoders = {parts["codec"].record["decoder_digest"], digests["decoder_digest"]}  # in the run, and as it ships
-    for part in parts.values():
-        if part.record["decoder_digest"] not in decoders:
-            raise UsageError(f"{part.path}: {part.part} was trained on another decoder; train it on this one")
-    files = {}
-    for part in parts.values():
-        suffix = "" if part.part == "codec" else f"-{part.part}"
-        held = arrays if part.part == "codec" else read_arrays(part.path)
-        files[part.part] = _file(part, held, target / f"{LITE_NAME}{suffix}.safetensors")
+    heads = {name: part for name, part in parts.items() if name != "codec"}
+    _check_heads(heads, decoders)
+    files = {"codec": _file(parts["codec"], arrays, target / f"{LITE_NAME}.safetensors"), **_head_files(heads, target)}
     return {
         "space": LITE_NAME,
         **digests,
         "tasks": [_TASKS[part] for part in files],
         "encoders": ["base"],
         "files": files,
+    }
+
+
+def _with_heads(installed: dict[str, Any] | None, heads: Mapping[str, RunPart], target: Path) -> dict[str, object]:
+    """Code heads for the installed decoder; gives the installed record with them, its codec as it was.
+
+    Raises:
+        UsageError: there is no run at all, nothing is installed, or a head was trained on another decoder.
+    """
+    if installed is None or not heads:
+        raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
+    _check_heads(heads, {installed["decoder_digest"]})
+    files = {**installed["files"], **_head_files(heads, target)}
+    return {**installed, "tasks": [_TASKS[part] for part in files], "files": files}
+
+
+def _check_heads(heads: Mapping[str, RunPart], decoders: set[object]) -> None:
+    for part in heads.values():
+        if part.record["decoder_digest"] not in decoders:
+            raise UsageError(f"{part.path}: {part.part} was trained on another decoder; train it on this one")
+
+
+def _head_files(heads: Mapping[str, RunPart], target: Path) -> dict[str, object]:
+    return {
+        name: _file(part, read_arrays(part.path), target / f"{LITE_NAME}-{name}.safetensors")
+        for name, part in heads.items()
     }
 
 
