@@ -123,7 +123,6 @@ def test_a_profile_finds_its_network_among_the_installed(
     assert np.array_equal(old.decode(old.encode(array)), held)  # type: ignore[arg-type]
     assert FeatureCodec.fit(tokens(2), tier="elic").tier.number == CodecNumber.ELIC
     _install(tmp_path, {"planes-10": newer})
-    use_folder(monkeypatch, tmp_path)
     with pytest.raises(MissingSpace, match=rf"network {codec.digest.hex()} .*{newer.digest.hex()} \(planes-10\)"):
         FeatureCodec(old.profile)
 
