@@ -232,6 +232,10 @@ def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
     weights: list[Tensor] = list(average.parameters())
     moving: list[Tensor] = list(network.parameters())
     torch._foreach_lerp_(weights, moving, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    for kept, current in zip(average.modules(), network.modules(), strict=True):
+        if isinstance(kept, nn.modules.batchnorm._BatchNorm) and kept.running_mean is not None:
+            for name in ("running_mean", "running_var"):
+                getattr(kept, name).lerp_(getattr(current, name), 1 - decay)
 
 
 def _tensor_batches(crops: BatchSource, run: Run, device: torch.device, first: int) -> Iterator[Tensor]:
