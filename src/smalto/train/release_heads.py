@@ -1,0 +1,171 @@
+"""From trained heads of the shared space, or their twins on pixels, to files, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalto.errors import UsageError, WeightsError
+from smalto.files import replace_file
+from smalto.heads.denoise import Denoiser, LightDenoiser
+from smalto.heads.pixel_denoise import PixelDenoiser
+from smalto.heads.segment import SIZES, PixelSegmenter, Segmenter, Size
+from smalto.systems.multitask_codec import load_shipped, shipped_arrays
+from smalto.systems.shared_space import shared_decoder_digest
+from smalto.train.denoising import DenoiseObjective
+from smalto.train.run import Objective
+from smalto.train.segmentation import SegmentObjective
+from smalto.train.space_head import PIXELS, SpaceHeadObjective, settle_norms
+from smalto.weights import system_record
+from smalto.weights.store import read_arrays, read_installed, write_arrays
+
+DENOISE, SEGMENT = "denoise", "segment"  # parts of a system's record; also the names of the files that runs leave
+_TRAINING_ONLY = ("network.detail_out.", "network.boundary_out.")
+_NORM_BATCHES = 24
+_NORM_PX = 128
+
+DenoiseHead = Denoiser | LightDenoiser | PixelDenoiser
+SegmentHead = Segmenter | PixelSegmenter
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def publish_denoise(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``denoise.safetensors`` and ``denoise.json`` for a trained denoising head.
+
+    Args:
+        objective: a trained ``DenoiseObjective``.
+        batches: pictures, over which norms settle.
+        folder: made when it is not there.
+
+    Raises:
+        UsageError: another objective.
+    """
+    if not isinstance(objective, DenoiseObjective):
+        raise UsageError(f"{type(objective).__name__} is not a denoising head; publish it with its own recipe")
+    small = (batch[:, :, :_NORM_PX, :_NORM_PX] for batch in batches)
+    settle_norms(objective.head, lambda batch: objective.cleaned(objective.noisy(batch)), small, _NORM_BATCHES)
+    _write(objective, objective.head, DENOISE, folder)
+
+
+def publish_segment(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``segment.safetensors`` and ``segment.json`` for a trained segmentation head, without training's heads.
+
+    Args:
+        objective: a trained ``SegmentObjective``.
+        batches: labelled pictures, over which norms settle.
+        folder: made when it is not there.
+
+    Raises:
+        UsageError: another objective.
+    """
+    if not isinstance(objective, SegmentObjective):
+        raise UsageError(f"{type(objective).__name__} is not a segmentation head; publish it with its own recipe")
+    settle_norms(objective.head, objective.see, batches, _NORM_BATCHES)
+    _write(objective, objective.head, SEGMENT, folder)
+
+
+def denoise_network(arrays: Mapping[str, np.ndarray], source: str) -> DenoiseHead:
+    """The head in the arrays of a file that ``publish_denoise`` wrote, ready to run; its names tell which one it is.
+
+    Raises:
+        WeightsError: the arrays are of another network; ``source`` names the file.
+    """
+    kinds = (("blocks", Denoiser), ("enter", LightDenoiser), ("layers", PixelDenoiser))
+    parts = {name.split(".")[0] for name in arrays}
+    found = next((build for part, build in kinds if part in parts), None)
+    if found is None:
+        raise WeightsError(f"{source}: not weights of a denoising head; name another file")
+    return _filled(found(), arrays, source)
+
+
+def segment_network(arrays: Mapping[str, np.ndarray], source: str) -> SegmentHead:
+    """The head in the arrays of a file that ``publish_segment`` wrote, ready to run; shapes tell size and classes.
+
+    Raises:
+        WeightsError: the arrays are of another network; ``source`` names the file.
+    """
+    try:
+        width = arrays["network.stem.0.weight"].shape[0]
+        num_classes = arrays["network.out.out.weight"].shape[0]
+        head_width = arrays["network.out.out.weight"].shape[1]
+        size: Size = next(s for s, c in SIZES.items() if (c.width, c.head_width) == (width, head_width))
+    except (KeyError, StopIteration) as error:
+        raise WeightsError(f"{source}: not weights of a segmentation head; name another file") from error
+    first = arrays.get("enter.0.weight")
+    build = PixelSegmenter if first is not None and first.shape[1] == 3 else Segmenter
+    return _filled(build(size, num_classes), arrays, source)
+
+
+def read_denoise(run: str | Path) -> DenoiseHead:
+    """The denoising head that a run left; see ``read_head``."""
+    path = _published(Path(run), DENOISE)
+    return denoise_network(read_arrays(path), str(path))
+
+
+def read_segment(run: str | Path) -> SegmentHead:
+    """The segmentation head that a run left: from its folder, its ``weights`` folder or the file itself.
+
+    Raises:
+        UsageError: there is none.
+        WeightsError: the file is damaged or of another network.
+    """
+    path = _published(Path(run), SEGMENT)
+    return segment_network(read_arrays(path), str(path))
+
+
+@torch.no_grad()
+def load_installed_head(head: nn.Module, system: str, part: str) -> None:
+    """Fill a head with an installed system's.
+
+    Raises:
+        UsageError: no such system is installed, it has no such head, or one of another kind.
+    """
+    files = system_record(system).files
+    if part not in files:
+        raise UsageError(f"system {system} has no {part} head to start from; leave --resume out")
+    arrays = {name: torch.from_numpy(array).float() for name, array in read_installed(files[part]).items()}
+    own = {name for name in head.state_dict() if not name.startswith(_TRAINING_ONLY)}
+    try:
+        if own != set(arrays):
+            raise RuntimeError("names differ")
+        head.load_state_dict(arrays, strict=False)
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise UsageError(f"system {system}: its {part} head is of another kind ({line}); start anew") from error
+
+
+def _published(run: Path, part: str) -> Path:
+    for place in (run, run / f"{part}.safetensors", run / "weights" / f"{part}.safetensors"):
+        if place.is_file():
+            return place
+    raise UsageError(f"{run}: no {part}.safetensors here; name the folder of a finished neural-space-{part} run")
+
+
+def _filled(network: _Network, arrays: Mapping[str, np.ndarray], source: str) -> _Network:
+    try:
+        load_shipped(network, arrays)
+    except RuntimeError as error:
+        line = str(error).splitlines()[0]
+        raise WeightsError(f"{source}: not weights of {type(network).__name__} ({line}); name another file") from error
+    return network.eval().requires_grad_(False)
+
+
+def _write(objective: SpaceHeadObjective, head: nn.Module, part: str, folder: Path) -> None:
+    arrays = {n: array for n, array in shipped_arrays(head).items() if not n.startswith(_TRAINING_ONLY)}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{part}.safetensors"
+    frozen = objective.frozen
+    record = {
+        "space": PIXELS if frozen is None else shared_decoder_digest(frozen.decoder).hex(),
+        "head": type(head).__name__,
+        "sha256": write_arrays(path, arrays),
+        "num_bytes": path.stat().st_size,
+        "num_parameters": sum(p.numel() for n, p in head.named_parameters() if not n.startswith(_TRAINING_ONLY)),
+    }
+    replace_file(folder / f"{part}.json", (json.dumps(record, indent=1) + "\n").encode())
