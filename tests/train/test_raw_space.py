@@ -21,7 +21,7 @@ from smalto.train import release_raw_space
 from smalto.train.raw_space import RawSpaceConfig, RawSpaceObjective, relative_error
 from smalto.train.raw_start import start_from_pictures, window_demosaicing
 from smalto.train.recipes.neural_space_raw import neural_space_raw
-from smalto.train.release_raw_space import publish_raw_encoder, raw_networks, space_networks
+from smalto.train.release_raw_space import publish_raw_encoder, raw_encoder_of, raw_networks, space_networks
 from smalto.train.shared_space import SharedSpaceObjective
 from smalto.train.shared_start import start_passing
 from smalto.weights.store import read_arrays, write_arrays
@@ -165,6 +165,15 @@ def test_what_is_published_comes_back(tmp_path: Path, monkeypatch: pytest.Monkey
     with torch.no_grad():
         for ours, theirs in zip(encoder(raw), objective.encoder(raw), strict=True):
             assert float(F.mse_loss(ours, theirs)) < 1e-4 * float(theirs.var())
+    of_run = raw_encoder_of(str(tmp_path), objective.frozen.decoder)
+    assert all(torch.equal(of_run.state_dict()[name], value) for name, value in encoder.state_dict().items())
+    with pytest.raises(UsageError, match="trained against decoder"):
+        raw_encoder_of(str(tmp_path), seeded_networks()[1])
+    with pytest.raises(UsageError, match=r"no raw\.safetensors inside"):
+        raw_encoder_of(str(tmp_path / "none"), objective.frozen.decoder)
+    (tmp_path / "raw.json").write_text("[]")
+    with pytest.raises(WeightsError, match="names no decoder"):
+        raw_encoder_of(str(tmp_path), objective.frozen.decoder)
     monkeypatch.setattr(release_raw_space, "system_record", lambda name: SimpleNamespace(files={"raw": None}))
     monkeypatch.setattr(release_raw_space, "read_installed", lambda entry: arrays)
     other = _objective()

@@ -69,6 +69,31 @@ def raw_networks(arrays: Mapping[str, np.ndarray], source: str) -> SharedEncoder
     return encoder
 
 
+def raw_encoder_of(source: str, decoder: SharedDecoder) -> SharedEncoder:
+    """The RAW encoder that a run left, checked to belong to a decoder.
+
+    Args:
+        source: a ``neural-space-raw`` run's folder or its ``weights`` folder.
+        decoder: as the run was trained against.
+
+    Raises:
+        UsageError: there is none in ``source``, or it was trained against another decoder.
+        WeightsError: the file is damaged or of another network.
+    """
+    for folder in (Path(source), Path(source) / "weights"):
+        path, record = folder / f"{PART}.safetensors", folder / f"{PART}.json"
+        if path.is_file() and record.is_file():
+            digest = shared_decoder_digest(decoder).hex()
+            try:
+                recorded = json.loads(record.read_bytes())["decoder_digest"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise WeightsError(f"{record}: names no decoder; publish the run again") from error
+            if recorded != digest:
+                raise UsageError(f"{path}: trained against decoder {recorded}, not {digest}; name its own space")
+            return raw_networks(read_arrays(path), str(path))
+    raise UsageError(f"{source}: no {PART}.safetensors inside; name the folder of a neural-space-raw run")
+
+
 def publish_raw_encoder(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
     """Write ``raw.safetensors`` and ``raw.json`` (digest, decoder it belongs to, sizes, what it was trained for).
 
