@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smalto.data.camera_light import PhotometricConfig
 from smalto.data.crops import PictureCache
-from smalto.data.synthetic_stereo import PhotometricConfig, StereoScene, SyntheticConfig, SyntheticStereo
+from smalto.data.synthetic_stereo import StereoScene, SyntheticConfig, SyntheticStereo
 from smalto.data.synthetic_surfaces import SurfaceConfig, draw_surfaces
 from smalto.errors import UsageError
 from tests.data.stereo_textures import textures
@@ -162,7 +163,7 @@ def test_textures_are_never_read_too_coarsely(cache: PictureCache) -> None:
     [
         ({"height_px": 0}, "sides must be"),
         ({"num_samples": 9}, "num_samples"),
-        ({"max_disparity_px": 256.0}, "max_disparity_px"),
+        ({"max_disparity_px": 255.0}, "max_disparity_px"),
         ({"max_disparity_px": 1.5}, "max_disparity_px"),
     ],
 )

@@ -22,6 +22,7 @@ RECIPES: dict[str, str] = {
     "neural-space-raw": "smalto.train.recipes.neural_space_raw:neural_space_raw",
     "neural-space-denoise": "smalto.train.recipes.neural_space_denoise:neural_space_denoise",
     "neural-space-segment": "smalto.train.recipes.neural_space_segment:neural_space_segment",
+    "neural-space-stereo": "smalto.train.recipes.neural_space_stereo:neural_space_stereo",
     "feature-hyperprior": "smalto.train.recipes.feature_codecs:feature_hyperprior",
     "feature-elic": "smalto.train.recipes.feature_codecs:feature_elic",
 }
