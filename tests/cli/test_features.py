@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from smalto.systems.feature_codec import decode_features
 from smalto.train.feature_planes import PlaneSet
@@ -71,6 +72,41 @@ def test_without_a_profile_one_is_fitted_and_travels(smalto: Smalto, inputs: Pat
     outcome = smalto("features", "decode", inputs / "b.smalto", "-o", inputs / "no.npy", "--name", "layer1")
     assert outcome.code == 2
     assert "no array called layer1" in outcome.err
+
+
+def test_layers_of_one_width_are_told_apart_by_name(smalto: Smalto, tmp_path: Path) -> None:
+    loud, faint = np.random.default_rng(4).normal(size=(2, 12, 40, 24)).astype(np.float32)
+    faint *= 0.01
+    np.savez(tmp_path / "a.npz", **{"layer.2": loud, "layer.6": faint})
+    save_file({"layer.6": faint[:3], "layer.2": loud[:3]}, tmp_path / "b.safetensors")
+    profile, target = tmp_path / "p.safetensors", tmp_path / "all.smalto"
+    fitting = ("features", "fit", tmp_path / "a.npz", tmp_path / "b.safetensors", "--error", "0.01")
+    outcome = smalto(*fitting, "--per", "layer", "--layout", "tokens", "-o", profile)
+    assert outcome.code == 0
+    assert "per layer" in outcome.err
+    assert "0.name layer.2" in outcome.err
+    inputs = (tmp_path / "a.npz", tmp_path / "b.safetensors")
+    assert smalto("features", "encode", *inputs, "-p", profile, "-o", target).code == 0
+    assert smalto("features", "decode", target, "-p", profile, "-o", tmp_path / "back.npz").code == 0
+    with np.load(tmp_path / "back.npz") as back:
+        assert sorted(back) == ["a/layer.2", "a/layer.6", "b/layer.2", "b/layer.6"]
+        for name, array in (("a/layer.2", loud), ("a/layer.6", faint), ("b/layer.6", faint[:3])):
+            assert np.square(back[name] - array).mean() < 0.02 * array.var()
+    assert smalto("features", "encode", *inputs, "--error", "0.01", "-o", target).code == 0
+    with_names = tmp_path / "own.smalto"
+    assert smalto("features", "encode", *inputs, "--error", "0.01", "--per", "layer", "-o", with_names).code == 0
+    found, shared = decode_features(with_names), decode_features(target)
+    assert isinstance(found, dict)
+    assert isinstance(shared, dict)
+    assert np.square(np.asarray(found["b/layer.6"]) - faint[:3]).mean() < 0.02 * faint.var()
+    assert np.square(np.asarray(shared["b/layer.6"]) - faint[:3]).mean() > 0.5 * faint.var()
+    np.save(tmp_path / "c.npy", loud[0])
+    outcome = smalto("features", "encode", tmp_path / "c.npy", "-p", profile)
+    assert (outcome.code, "may be of layer layer.2 or layer.6" in outcome.err) == (2, True)
+    outcome = smalto("features", "encode", tmp_path / "c.npy", "-p", profile, "--per", "layer")
+    assert (outcome.code, "has its tier and goal already" in outcome.err) == (2, True)
+    outcome = smalto(*fitting, "--per", "head", "-o", profile)
+    assert (outcome.code, "choose model or layer" in outcome.err) == (2, True)
 
 
 def test_several_inputs_make_one_set_and_more_is_added(smalto: Smalto, inputs: Path) -> None:

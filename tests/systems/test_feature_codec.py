@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from smalto import FeatureCodec
+from smalto.bits.array_set_parts import ArraySpec
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_writer import ArraySetWriter
 from smalto.data.feature_array import FeatureArray
 from smalto.errors import MissingSpace, PacketError, SmaltoError, UsageError
 from smalto.systems.feature_codec import choose_samples, decode_features
 from smalto.systems.feature_profile import FeatureProfile
+from smalto.systems.packed_features import PackedFeatures
 
 
 def maps(num: int, seed: int = 0, dtype: str = "float16") -> list[np.ndarray]:
@@ -253,3 +256,131 @@ def test_profiles_that_are_none_are_refused(tmp_path: Path) -> None:
             FeatureProfile.load(tmp_path / "x.safetensors")
     with pytest.raises(SmaltoError, match="check the path"):
         FeatureProfile.load(tmp_path / "none.safetensors")
+
+
+def layers(num: int, seed: int = 0) -> dict[str, list[np.ndarray]]:
+    """Three layers of one width whose values differ in size, place and spread, as keys and values of caches do."""
+    rng = np.random.default_rng(7)
+    spreads = {
+        name: size * np.exp(rng.normal(0, 0.5, 24)) for name, size in (("k", 8.0), ("v", 0.05), ("layer.6", 1.0))
+    }
+    means = {name: spread * rng.normal(0, 3, 24) for name, spread in spreads.items()}
+    rng = np.random.default_rng(seed)
+    return {
+        name: [(means[name] + spread * rng.normal(size=(40, 24))).astype(np.float32) for _ in range(num)]
+        for name, spread in spreads.items()
+    }
+
+
+def _decoded(codec: FeatureCodec, features: Any) -> Any:
+    """There and back."""
+    return codec.decode(codec.encode(features))
+
+
+def _relative(array: np.ndarray, back: np.ndarray) -> float:
+    """Squared error over the variance around each channel's mean."""
+    return float(np.square(back - array).mean() / array.var(0).mean())
+
+
+def test_layers_of_one_width_have_statistics_of_their_own() -> None:
+    codec = FeatureCodec.fit(layers(6), per="layer", error=0.02)
+    assert codec.profile.facts["per"] == "layer"
+    assert {codec.profile.facts[f"{k}.name"] for k in range(3)} == {"k", "v", "layer.6"}
+    again = FeatureCodec(FeatureProfile.from_bytes(codec.profile.to_bytes()))
+    arrays = {name: own[0] for name, own in layers(1, 5).items()}
+    blob = again.encode(arrays)
+    back: Any = codec.decode(blob)
+    for name, array in arrays.items():
+        assert _relative(array, back[name]) < 0.03
+        alone = FeatureCodec.fit(layers(6)[name], error=0.02)
+        assert np.array_equal(_decoded(alone, array), back[name])
+    shared = FeatureCodec.fit(layers(6), error=0.02)
+    assert shared.profile.facts["num_kinds"] == "1"
+    lost = _decoded(shared, arrays)["v"]
+    assert _relative(arrays["v"], lost) > 0.5
+
+
+def test_names_are_found_behind_a_slash_and_small_arrays_share_groups_by_layer() -> None:
+    codec = FeatureCodec.fit(layers(6), per="layer", error=0.02)
+    given = layers(3, 8)
+    arrays = {f"file {k}/{name}": own[k] for name, own in given.items() for k in range(3)}
+    arrays = {name: arrays[name] for name in sorted(arrays, key=lambda name: name.partition("/")[2])}
+    blob = codec.encode(arrays)
+    with ArraySetReader.open(blob) as reader:
+        assert reader.num_groups == 3
+    back: Any = codec.decode(blob)
+    assert all(_relative(array, back[name]) < 0.04 for name, array in arrays.items())
+    with PackedFeatures(codec.encode(arrays, embed=True)) as features:
+        assert np.array_equal(features["file 1/v"], back["file 1/v"])
+    mixed = {name: own[0] for name, own in given.items()}
+    with ArraySetReader.open(codec.encode(mixed)) as reader:
+        assert reader.num_groups == 3
+
+
+def test_large_arrays_of_layers_are_cut_by_their_own_kind() -> None:
+    codec = FeatureCodec.fit(layers(6), per="layer", error=0.02)
+    stack = np.stack(layers(1200, 9)["v"])  # over a million values
+    blob = codec.encode({"v": stack}, embed=True)
+    with ArraySetReader.open(blob) as reader:
+        assert reader.num_parts(0) == 2
+        rows = codec.coder(reader).feature(reader, reader.entries[0]).rows(1000, 1003)
+    assert _relative(stack[1000], rows[0]) < 0.04
+    assert np.array_equal(_decoded(codec, {"v": stack})["v"][1000:1003], rows)
+    with PackedFeatures(blob) as features:
+        assert np.array_equal(features[1001], rows[1])
+    table = np.concatenate(layers(1200, 9)["k"])
+    packed = codec.encode({"a/k": table}, embed=True)
+    with PackedFeatures(packed) as features:
+        assert np.array_equal(features.rows(45_000, 45_010), _decoded(codec, {"a/k": table})["a/k"][45_000:45_010])
+
+
+def test_other_names_go_by_shape_where_that_is_clear() -> None:
+    wide = np.random.default_rng(3).normal(size=(40, 48)).astype(np.float32)
+    codec = FeatureCodec.fit({**layers(4), "wide": [wide]}, per="layer", error=0.02)
+    assert _relative(wide, _decoded(codec, wide)) < 0.04
+    narrow = layers(1, 4)["k"][0]
+    for unclear in (narrow, {"layer.7": narrow}):
+        with pytest.raises(UsageError, match=r"may be of layer k, layer\.6 or v; give it that name"):
+            codec.encode(unclear)
+    with pytest.raises(UsageError, match="no samples had the channels"):
+        codec.encode({"k": wide})
+
+
+def test_groups_that_mix_layers_are_damage() -> None:
+    """Made by a codec that knows no layers, so that arrays of two layers lie in one part."""
+    codec = FeatureCodec.fit(layers(4), per="layer", error=0.02)
+    own = codec.tier.named("k")
+    with ArraySetWriter(codec.info(embed=False)) as writer:
+        arrays = [FeatureArray.of(name, layers(1)["k"][0]) for name in ("k", "v")]
+        part = own.encode([array.whole() for array in arrays], "float32")
+        writer.add_group([ArraySpec("float32", array.shape, array.name) for array in arrays], [part])
+    with pytest.raises(PacketError, match="mixes arrays"):
+        codec.decode(writer.data)
+
+
+def test_samples_of_layers_in_other_forms() -> None:
+    given = layers(6)
+    listed = [FeatureArray.of(name, sample) for name, own in given.items() for sample in own]
+    stacked = {name: np.stack(own) for name, own in given.items()}
+    tensors = {name: torch.from_numpy(np.stack(own)) for name, own in given.items()}
+    digest = FeatureCodec.fit(given, per="layer", error=0.02).profile.digest
+    samples: Any
+    for samples in (listed, stacked, tensors, {name: FeatureArray.of(name, own[0]) for name, own in given.items()}):
+        codec = FeatureCodec.fit(samples, per="layer", error=0.02)
+        if not isinstance(samples, dict) or samples is stacked or samples is tensors:
+            assert codec.profile.digest == digest
+    chosen = choose_samples([FeatureArray.of(name, array) for name, array in stacked.items()], "layer")
+    assert [sample.name for sample in chosen] == [name for name in given for _ in range(6)]
+    assert [sample.shape for sample in chosen] == [(40, 24)] * 18
+    wrong: Any
+    for wrong, message in (
+        (given["k"], "goes by names"),
+        ({"k": 3.0}, "no sequence of samples"),
+        ({"k": []}, "no samples"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            FeatureCodec.fit(wrong, per="layer")
+    with pytest.raises(UsageError, match="choose model or layer"):
+        FeatureCodec.fit(given, per="head")
+    with pytest.raises(UsageError, match="one transform for all layers"):
+        FeatureCodec.fit(given, tier="hyperprior", per="layer")

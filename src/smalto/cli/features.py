@@ -52,6 +52,9 @@ Preserve = Annotated[
     str | None, typer.Option("--preserve", metavar="means|values", help="Whether errors average out over neighbouring"
                              " positions (default after a ReLU) or stay with each value."),
 ]  # fmt: skip
+Per = Annotated[
+    str, typer.Option("--per", metavar="model|layer", help="layer: arrays of each name have statistics of their own.")
+]
 Embed = Annotated[
     bool | None,
     typer.Option("--embed-profile/--no-embed-profile", help="Whether the profile travels inside; by default when it"
@@ -71,18 +74,20 @@ def fit(
     max_error: MaxError = None,
     layout: Layout = None,
     preserve: Preserve = None,
+    per: Per = "model",
 ) -> None:
     """Fit a profile on about ten samples of one model's features.
 
-    Every array of every file is a sample; a single array of three or more axes is a stack of samples. A copy of the
+    Every array of every file is a sample; a single array of three or more axes is a stack of samples. With --per layer
+    that holds for the arrays of each name, as layer.2 and layer.6 in every file. A copy of the
     profile stays in the user's folder of profiles, so that files coded with it can be read when it is lost.
     """
     check_inputs(samples)
     from smalto.systems.feature_codec import FeatureCodec, choose_samples
 
-    chosen = choose_samples([array for path in samples for array in _open(path)])
+    chosen = choose_samples([array for path in samples for array in _open(path)], per)
     codec = FeatureCodec.fit(
-        chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve
+        chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve, per=per
     )  # fmt: skip
     codec.save(output)
     reporter: Reporter = context.obj
@@ -104,6 +109,7 @@ def encode(
     max_error: MaxError = None,
     layout: Layout = None,
     preserve: Preserve = None,
+    per: Per = "model",
     embed: Embed = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the set that -o names.")] = False,
     threads: Threads = None,
@@ -111,7 +117,7 @@ def encode(
     """Code files of features; without -p a profile is fitted on each input itself."""
     reporter: Reporter = context.obj
     goals = (rate, error, max_error, layout, preserve)
-    if profile is not None and (any(goal is not None for goal in goals) or tier != "fast"):
+    if profile is not None and (any(goal is not None for goal in goals) or (tier, per) != ("fast", "model")):
         raise UsageError("-p: the profile has its tier and goal already; leave --tier, --rate, --error, ... out")
     if append and output is None:
         raise UsageError("--append: name the set to add to with -o")
@@ -124,14 +130,15 @@ def encode(
     from smalto.systems.feature_codec import FeatureCodec, choose_samples
 
     for sources, target in inputs:
-        arrays = [_renamed(array, path, len(sources)) for path in sources for array in _open(path)]
+        found = [(array, path) for path in sources for array in _open(path)]
+        arrays = [_renamed(array, path, len(sources)) for array, path in found]
         codec = None if profile is None else FeatureCodec.load(profile)
         if append:
             codec = _codec_of(target, profile)
         if codec is None:
-            chosen = choose_samples(arrays)
+            chosen = choose_samples([array for array, _ in found], per)
             codec = FeatureCodec.fit(
-                chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve
+                chosen, tier, rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve, per=per
             )  # fmt: skip
             embed = True if embed is None else embed
         codec.num_threads = _threads(threads)

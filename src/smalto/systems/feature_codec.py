@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Features = np.ndarray | torch.Tensor
     Decoded = Features | dict[str, Features] | list[Features]
 
+PER = ("model", "layer")
 MAX_SAMPLES = 10
 MAX_SAMPLE_VALUES = 1 << 22
 _EMBED_SHARE = 0.01
@@ -77,12 +79,13 @@ class FeatureCodec:
         max_error: float | None = None,
         layout: str | None = None,
         preserve: str | None = None,
+        per: str = "model",
     ) -> FeatureCodec:
         """Fit a profile on a few samples of one model's features (ten are enough).
 
         Args:
             samples: NumPy arrays, torch tensors or ``FeatureArray``, all as one model gives them. Layers of different
-                widths may stand beside each other.
+                widths may stand beside each other. Or name -> the samples of that layer.
             tier: ``fast`` (no network), ``hyperprior`` or ``elic``.
             rate: bits a value to aim at.
             error: squared error over the samples' variance to aim at.
@@ -91,19 +94,22 @@ class FeatureCodec:
             preserve: tier ``fast``: ``means`` diffuses rounding errors over neighbouring positions, for models that go
                 on with pooling or convolutions; ``values`` rounds every value by itself. None takes means for sparse
                 features (after a ReLU) and values for all others.
+            per: ``model``: layers of equal axes and channels share their statistics. ``layer``, tier ``fast``: each
+                name has its own, so that layers which differ in size or spread cost no more than alone. ``encode``
+                then goes by name: ``layer.2`` stands for arrays called so and for ``anything/layer.2``.
 
         Raises:
-            UsageError: no samples, not features, or goals that exclude each other.
+            UsageError: no samples, not features, samples of layers without names, or goals that exclude each other.
         """
-        arrays = [
-            sample if isinstance(sample, FeatureArray) else FeatureArray.of(f"sample {number}", sample)
-            for number, sample in enumerate(samples)
-        ]
+        if per not in PER:
+            raise UsageError(f"feature codec: cannot fit per {per!r}; choose {' or '.join(PER)}")
+        arrays = _samples(samples, must_be_named=per == "layer")
         if not arrays:
             raise UsageError("feature codec: no samples to fit on; pass about ten arrays")
         values, dtype_name = _of_one_dtype(arrays)
         goal = FitGoal(rate=rate, error=error, max_error=max_error, layout=layout, preserve=preserve)
-        return cls(fit_tier(tier, values, dtype_name, goal))
+        layers = [array.name for array in arrays] if per == "layer" else None
+        return cls(fit_tier(tier, values, dtype_name, goal, layers))
 
     @classmethod
     def load(cls, path: str | Path) -> FeatureCodec:
@@ -226,12 +232,18 @@ def decode_features(blob: Openable, profile: FeatureProfile | None = None) -> De
     return codec.decode(blob)
 
 
-def choose_samples(arrays: Sequence[FeatureArray]) -> list[FeatureArray]:
+def choose_samples(arrays: Sequence[FeatureArray], per: str = "model") -> list[FeatureArray]:
     """At most ten samples to fit on, evenly spread, each cut to 2^22 values along its first axis.
 
     Args:
         arrays: every array is a sample; a single array of three or more axes is a stack of samples.
+        per: ``layer``: at most ten samples of each name, which they keep; ``model``: of all arrays.
     """
+    if per == "layer":
+        layers: dict[str, list[FeatureArray]] = {}
+        for array in arrays:
+            layers.setdefault(array.name, []).append(array)
+        return [replace(sample, name=name) for name, own in layers.items() for sample in choose_samples(own)]
     if len(arrays) == 1 and len(arrays[0].shape) >= 3:
         stack = arrays[0]
         places = _spread(stack.num_rows)
@@ -239,6 +251,31 @@ def choose_samples(arrays: Sequence[FeatureArray]) -> list[FeatureArray]:
     else:
         samples = [arrays[k] for k in _spread(len(arrays))]
     return [_cut(sample) for sample in samples]
+
+
+def _samples(samples: Iterable[Any], must_be_named: bool) -> list[FeatureArray]:
+    """Samples as arrays that carry the names of their layers, if they have any."""
+    if isinstance(samples, Mapping):
+        pairs = [(str(name), sample) for name, own in samples.items() for sample in _of_layer(str(name), own)]
+        return [
+            replace(sample, name=name) if isinstance(sample, FeatureArray) else FeatureArray.of(name, sample)
+            for name, sample in pairs
+        ]
+    arrays = []
+    for number, sample in enumerate(samples):
+        if must_be_named and not isinstance(sample, FeatureArray):
+            raise UsageError("feature codec: per layer goes by names; pass a mapping of names to samples")
+        arrays.append(sample if isinstance(sample, FeatureArray) else FeatureArray.of(f"sample {number}", sample))
+    return arrays
+
+
+def _of_layer(name: str, samples: Any) -> Sequence[Any]:
+    """The samples of one layer: a sequence, or an array whose first axis counts them."""
+    if isinstance(samples, FeatureArray):
+        return [samples]
+    if not isinstance(samples, Iterable) or isinstance(samples, str | bytes) or getattr(samples, "ndim", 1) == 0:
+        raise UsageError(f"feature codec: {name}: {type(samples).__name__} is no sequence of samples; pass about ten")
+    return list(samples)
 
 
 def _of_one_dtype(arrays: Sequence[FeatureArray]) -> tuple[list[np.ndarray], str]:

@@ -21,7 +21,7 @@ MAX_PROFILE_BYTES = 16 << 20
 SUFFIX = ".profile.safetensors"
 FORMAT = "smalto feature profile 1"
 TIERS = ("fast", "hyperprior", "elic")
-_MAX_ARRAYS = 4096
+MAX_ARRAYS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class FeatureProfile:
             arrays = load(data)
         except (SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
             raise ProfileError(f"{name}: not a healthy feature profile ({error}); fit it again") from error
-        if metadata.get("format") != FORMAT or len(arrays) > _MAX_ARRAYS:
+        if metadata.get("format") != FORMAT or len(arrays) > MAX_ARRAYS:
             raise ProfileError(f"{name}: a safetensors file, but no feature profile of this version; fit it again")
         facts = {key[len("fact.") :]: text for key, text in metadata.items() if key.startswith("fact.")}
         return cls(metadata.get("tier", ""), arrays, facts)

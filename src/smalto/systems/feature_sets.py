@@ -171,11 +171,12 @@ class SetCoder:
     def _shares(self, waiting: list[FeatureArray], array: FeatureArray) -> bool:
         first = waiting[0]
         total = math.prod(array.shape) * (len(waiting) + 1)
-        return (array.shape, array.dtype_name) == (first.shape, first.dtype_name) and total <= self.slice_values
+        is_even = (array.shape, array.dtype_name) == (first.shape, first.dtype_name)
+        return is_even and self.tier.named(array.name) is self.tier.named(first.name) and total <= self.slice_values
 
     def _write_group(self, writer: ArraySetWriter, arrays: list[FeatureArray], tell: Told | None) -> None:
         specs = [_spec(array) for array in arrays]
-        part = self.tier.encode([array.whole() for array in arrays], arrays[0].dtype_name)
+        part = self.tier.named(arrays[0].name).encode([array.whole() for array in arrays], arrays[0].dtype_name)
         writer.add_group(specs, [part])
         if tell is not None:
             tell(sum(spec.num_values for spec in specs))
@@ -183,10 +184,11 @@ class SetCoder:
     def _write_large(
         self, writer: ArraySetWriter, array: FeatureArray, pool: ThreadPoolExecutor, tell: Told | None
     ) -> None:
-        plan = SlicePlan.of(array.shape, self.slice_values, self.tier.sample_axes(array.shape))
+        tier = self.tier.named(array.name)
+        plan = SlicePlan.of(array.shape, self.slice_values, tier.sample_axes(array.shape))
 
         def code(values: np.ndarray) -> bytes:
-            return self.tier.encode(list(values), array.dtype_name)
+            return tier.encode(list(values), array.dtype_name)
 
         def parts() -> Iterator[bytes]:
             pending: deque[tuple[int, Future[bytes]]] = deque()
@@ -209,7 +211,7 @@ class SetCoder:
         """
         if entry.num_values <= self.slice_values:
             return self._small(reader, entry)
-        return self.positions(reader, entry, 0, self._plan(entry).num_positions).reshape(entry.shape)
+        return self.positions(reader, entry, 0, self.plan(entry).num_positions).reshape(entry.shape)
 
     def arrays(self, reader: ArraySetReader, tell: Told | None = None) -> Iterator[tuple[ArrayEntry, np.ndarray]]:
         """Every array of a set in order, each group decoded once."""
@@ -238,7 +240,7 @@ class SetCoder:
         Raises:
             UsageError: samples outside the array.
         """
-        plan = self._plan(entry)
+        plan, tier = self.plan(entry), self.tier.named(entry.name)
         if not 0 <= start < stop <= plan.num_positions:
             raise UsageError(f"{reader.name}: samples {start}..{stop} of {plan.num_positions}; choose others")
         if entry.num_values <= self.slice_values:
@@ -252,7 +254,7 @@ class SetCoder:
             for number in range(first, min(last, plan.num_slices)):
                 part, piece = reader.part(entry.group, number), plan.piece(number)
                 num, shape = piece.stop - piece.start, plan.piece_shape(piece)
-                pending.append((piece, pool.submit(self.tier.decode, part, num, shape, entry.dtype)))
+                pending.append((piece, pool.submit(tier.decode, part, num, shape, entry.dtype)))
                 if len(pending) > self.num_threads:
                     _place(out, start, pending.popleft())
             while pending:
@@ -263,7 +265,7 @@ class SetCoder:
         """An array of a set as one that is read in slices along its first axis; each read decodes what it needs."""
 
         def read(start: int, stop: int) -> np.ndarray:
-            plan = self._plan(entry)
+            plan = self.plan(entry)
             if plan.is_table and entry.num_values > self.slice_values:
                 return self._table_rows(reader, entry, start, stop)
             if entry.num_values <= self.slice_values or plan.num_axes == 0:
@@ -278,12 +280,12 @@ class SetCoder:
 
     def _table_rows(self, reader: ArraySetReader, entry: ArrayEntry, start: int, stop: int) -> np.ndarray:
         """Rows of an array (N, D) that is one sample; only the slices that hold them are read."""
-        plan = self._plan(entry)
+        plan, tier = self.plan(entry), self.tier.named(entry.name)
         self._members(reader, entry)
         out = np.empty((stop - start, *entry.shape[1:]), storage_dtype(entry.dtype))
         for number in range(start // plan.rows, -(-stop // plan.rows) if stop > start else 0):
             piece = plan.piece(number)
-            (rows,) = self.tier.decode(reader.part(entry.group, number), 1, plan.piece_shape(piece), entry.dtype)
+            (rows,) = tier.decode(reader.part(entry.group, number), 1, plan.piece_shape(piece), entry.dtype)
             low, high = max(piece.top, start), min(piece.bottom, stop)
             out[low - start : high - start] = rows[low - piece.top : high - piece.top]
         return out
@@ -303,24 +305,28 @@ class SetCoder:
         if self._held is None or self._held[0] != key:
             members = self._members(reader, entry)
             part = reader.part(entry.group, 0)
-            self._held = (key, self.tier.decode(part, len(members), entry.shape, entry.dtype))
+            tier = self.tier.named(entry.name)
+            self._held = (key, tier.decode(part, len(members), entry.shape, entry.dtype))
         return self._held[1][entry.position]
 
     def _members(self, reader: ArraySetReader, entry: ArrayEntry) -> Sequence[ArrayEntry]:
         """The arrays that share a group with ``entry``, checked against the rule that writers follow."""
         members = reader.group_entries(entry.group)
         is_large = entry.num_values > self.slice_values
-        expected = self._plan(entry).num_slices if is_large else 1
+        expected = self.plan(entry).num_slices if is_large else 1
         if reader.num_parts(entry.group) != expected:
             raise DamagedPacket(f"{reader.name}: group {entry.group} is not of {expected} parts; the file is damaged")
         if len(members) > 1:
+            tier = self.tier.named(entry.name)
             is_even = all((member.shape, member.dtype) == (entry.shape, entry.dtype) for member in members)
+            is_even = is_even and all(self.tier.named(member.name) is tier for member in members)
             if not is_even or entry.num_values * len(members) > self.slice_values:
                 raise DamagedPacket(f"{reader.name}: group {entry.group} mixes arrays; the file is damaged")
         return members
 
-    def _plan(self, entry: ArrayEntry) -> SlicePlan:
-        return SlicePlan.of(entry.shape, self.slice_values, self.tier.sample_axes(entry.shape))
+    def plan(self, entry: ArrayEntry) -> SlicePlan:
+        """How an array of a set is cut."""
+        return SlicePlan.of(entry.shape, self.slice_values, self.tier.named(entry.name).sample_axes(entry.shape))
 
 
 def _spec(array: FeatureArray) -> ArraySpec:

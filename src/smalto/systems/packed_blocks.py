@@ -68,7 +68,7 @@ class RowBlocks:
         self.num_samples = entry.shape[0]
         self._plan: SlicePlan | None = None
         if entry.num_values > coder.slice_values:
-            self._plan = SlicePlan.of(entry.shape, coder.slice_values, coder.tier.sample_axes(entry.shape))
+            self._plan = coder.plan(entry)
         plan = self._plan
         if plan is not None and plan.num_axes == 0 and len(entry.shape) != 2:
             plan = self._plan = None  # its rows are spread over all slices
@@ -119,7 +119,8 @@ class RowBlocks:
         if reader.num_parts(entry.group) != plan.num_slices or len(reader.group_entries(entry.group)) != 1:
             raise DamagedPacket(f"{reader.name}: group {entry.group} is not of one array; the file is damaged")
         shape = plan.piece_shape(plan.piece(number))
-        (values,) = self._coder.tier.decode(reader.part(entry.group, number), 1, shape, entry.dtype)
+        tier = self._coder.tier.named(entry.name)
+        (values,) = tier.decode(reader.part(entry.group, number), 1, shape, entry.dtype)
         return values
 
 
