@@ -3,7 +3,7 @@
 Example:
     >>> import smalto
     >>> sorted(smalto.__all__)[:4]
-    ['FeatureCodec', 'Image', 'Latent', 'LatentSpec']
+    ['Affine', 'FeatureCodec', 'Image', 'Latent']
 
 Importing this package imports neither NumPy, numba nor torch: every public name is fetched when it is first used.
 """
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from smalto.data.photographs import read_image
     from smalto.systems import System, load
     from smalto.systems.feature_codec import FeatureCodec
-    from smalto.types import Image, Latent, LatentSpec
+    from smalto.types import Affine, Image, Latent, LatentSpec
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Affine",
     "FeatureCodec",
     "Image",
     "Latent",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Affine": "smalto.types",
     "FeatureCodec": "smalto.systems.feature_codec",
     "Image": "smalto.types",
     "Latent": "smalto.types",
