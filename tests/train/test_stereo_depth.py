@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import nn
 from smalto.data.stereo_batches import packed
 from smalto.errors import UsageError, WeightsError
 from smalto.heads.stereo import SIZES, StereoConfig
-from smalto.systems.shared_space import shared_arrays
+from smalto.systems.shared_space import shared_arrays, shared_decoder_digest
 from smalto.train.loop import Budget, train
 from smalto.train.recipes.neural_space_stereo import neural_space_stereo
-from smalto.train.release_stereo import open_stereo, publish_stereo, space_source
+from smalto.train.release_raw_space import space_networks
+from smalto.train.release_stereo import open_stereo, publish_stereo
 from smalto.train.run import to_unit_range
 from smalto.train.stereo_depth import StereoObjective, unpacked
 from smalto.types import Image
@@ -58,6 +60,11 @@ def _batch(height: int = 32, width: int = 64) -> tuple[torch.Tensor, np.ndarray]
     return to_unit_range(torch.from_numpy(pairs)), disparity
 
 
+def _digest(objective: StereoObjective) -> str:
+    assert objective.frozen is not None
+    return shared_decoder_digest(objective.frozen.decoder).hex()
+
+
 def test_a_packed_batch_comes_apart_exactly() -> None:
     batch, disparity = _batch()
     left, right, truth = unpacked(batch)
@@ -70,17 +77,17 @@ def test_a_packed_batch_comes_apart_exactly() -> None:
 @pytest.mark.parametrize("is_neural", [True, False])
 def test_the_network_is_trained_and_the_space_stays(is_neural: bool, space: str) -> None:
     torch.manual_seed(0)
-    objective = StereoObjective("S", (lambda: space_source(space)) if is_neural else None)
+    objective = StereoObjective("S", (lambda: space_networks(space)) if is_neural else None)
     batch, _ = _batch()
     result = objective(batch)
     result.loss.backward()
     assert set(result.measures) == {"end_point_px", "d1_all"}
     assert all(p.grad is not None for p in objective.parameters())
-    assert all(name.startswith("network.") for name in objective.state_dict())
-    if objective.space is not None:
-        assert all(p.grad is None and not p.requires_grad for p in objective.space.encoder.parameters())
+    assert all(name.startswith("head.") for name in objective.state_dict())
+    if objective.frozen is not None:
+        assert all(p.grad is None and not p.requires_grad for p in objective.frozen.encoder.parameters())
         objective.double()
-        assert next(objective.space.encoder.parameters()).dtype == torch.float64
+        assert next(objective.frozen.encoder.parameters()).dtype == torch.float64
 
 
 def test_a_preview_leaves_the_network_as_it_was() -> None:
@@ -91,19 +98,17 @@ def test_a_preview_leaves_the_network_as_it_was() -> None:
     with torch.no_grad():
         picture = objective.preview(batch)
     assert picture.shape == (3, 64, 192)
-    assert objective.network.training
+    assert objective.head.training
     assert all(torch.equal(value, before[name]) for name, value in objective.state_dict().items())
 
 
 @pytest.mark.parametrize("is_neural", [True, False])
 def test_what_is_published_answers(is_neural: bool, space: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    objective = StereoObjective("S", (lambda: space_source(space)) if is_neural else None)
-    with torch.no_grad():
-        objective(_batch()[0])  # moves the running statistics
-    publish_stereo(objective, iter(()), tmp_path / "run" / "weights")
+    objective = StereoObjective("S", (lambda: space_networks(space)) if is_neural else None)
+    publish_stereo(objective, repeat(_batch()[0]), tmp_path / "run" / "weights")
     record = json.loads((tmp_path / "run" / "weights" / "stereo.json").read_text())
-    assert record["space"] == ("neural-0" if is_neural else "pixels")
+    assert record["space"] == (_digest(objective) if is_neural else "pixels")
     assert record["size"] == "S"
     depth = open_stereo(tmp_path / "run", space if is_neural else None)
     views = [Image(np.random.default_rng(k).integers(0, 256, (30, 50, 3), dtype=np.uint8)) for k in range(2)]
@@ -116,7 +121,7 @@ def test_what_is_published_answers(is_neural: bool, space: str, tmp_path: Path) 
 
 
 def test_a_head_is_tied_to_its_space(space: str, tmp_path: Path) -> None:
-    publish_stereo(StereoObjective("S", lambda: space_source(space)), iter(()), tmp_path / "run")
+    publish_stereo(StereoObjective("S", lambda: space_networks(space)), repeat(_batch()[0]), tmp_path / "run")
     with pytest.raises(UsageError, match="name the neural-space run"):
         open_stereo(tmp_path / "run", None)
     encoder, decoder = seeded_networks()

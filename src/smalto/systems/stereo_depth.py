@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from smalto.data.photographs import image_planes, unit_range
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import UsageError, WeightsError
-from smalto.heads.stereo import SIZES, Disparity, PixelStereo, Size, StereoHead
-from smalto.layers.shared_planes import TOP_STRIDE
+from smalto.heads.stereo import SIZES, PixelStereo, Size, StereoHead
+from smalto.layers.shared_planes import TOP_STRIDE, SharedPlanes
 from smalto.systems.engine import pad_to_multiple
 from smalto.types import Image
 
@@ -88,17 +88,16 @@ class StereoDepth:
             )
         views = [unit_range(pad_to_multiple(image_planes(view), TOP_STRIDE)).to(self.device) for view in (left, right)]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            answer = matched(self.network, self.encoder, views[0], views[1])
+            if isinstance(self.network, PixelStereo):
+                answer = self.network(*views)
+            else:
+                answer = self.network(*map(self._planes, views))
         return answer.fine[0, 0, : left.height, : left.width].float().cpu().numpy()
 
-
-def matched(network: nn.Module, encoder: SharedEncoder | None, left: Tensor, right: Tensor) -> Disparity:
-    """Disparity of pictures (B, 3, H, W) in [0, 1], H and W multiples of 4; through the encoder's planes if given."""
-    if encoder is None:
-        return network(left, right)
-    with torch.no_grad():
-        planes = [encoder(view) for view in (left, right)]
-    return network(*planes)
+    def _planes(self, view: Tensor) -> SharedPlanes:
+        if self.encoder is None:
+            raise UsageError("stereo: a head on planes needs the space's encoder")
+        return self.encoder(view)
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

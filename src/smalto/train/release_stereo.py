@@ -12,34 +12,24 @@ from torch import Tensor
 from smalto.errors import UsageError, WeightsError
 from smalto.files import replace_file
 from smalto.heads.stereo import PixelStereo
-from smalto.systems.shared_space import SPACE, shared_decoder_digest
+from smalto.systems.shared_space import shared_decoder_digest
 from smalto.systems.stereo_depth import StereoDepth, stereo_arrays, stereo_network
 from smalto.train.release_raw_space import space_networks
 from smalto.train.run import Objective
-from smalto.train.stereo_depth import SpaceSource, StereoObjective
+from smalto.train.space_head import PIXELS, settle_norms
+from smalto.train.stereo_depth import StereoObjective, unpacked
 from smalto.weights.store import read_arrays, write_arrays
 
 PART = "stereo"  # the name of the file a run leaves
-PIXELS = "pixels"
-
-
-def space_source(source: str) -> SpaceSource:
-    """The frozen space of a head: a ``neural-space`` run's folder, its weights file, or an installed system's name.
-
-    Raises:
-        UsageError: it is none of these.
-        WeightsError: the file is damaged or of other networks.
-    """
-    encoder, decoder = space_networks(source)
-    return SpaceSource(encoder, shared_decoder_digest(decoder).hex())
+_NORM_BATCHES = 16
 
 
 def publish_stereo(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
-    """Write ``stereo.safetensors`` and ``stereo.json`` (digest, space, the decoder it belongs to, sizes).
+    """Write ``stereo.safetensors`` and ``stereo.json`` (digest, the space's decoder, sizes).
 
     Args:
         objective: a trained ``StereoObjective``.
-        batches: not needed.
+        batches: packed pairs, over which norms settle.
         folder: made when it is not there.
 
     Raises:
@@ -47,16 +37,17 @@ def publish_stereo(objective: Objective, batches: Iterator[Tensor], folder: Path
     """
     if not isinstance(objective, StereoObjective):
         raise UsageError(f"{type(objective).__name__} holds no stereo network; publish it with its own recipe")
+    settle_norms(objective.head, lambda batch: objective.matched(*unpacked(batch)[:2]), batches, _NORM_BATCHES)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{PART}.safetensors"
+    frozen = objective.frozen
     record = {
-        "sha256": write_arrays(path, stereo_arrays(objective.network)),
-        "space": PIXELS if objective.space is None else SPACE,
-        "decoder_digest": None if objective.space is None else objective.space.decoder_digest,
+        "space": PIXELS if frozen is None else shared_decoder_digest(frozen.decoder).hex(),
+        "head": type(objective.head).__name__,
         "size": objective.size,
+        "sha256": write_arrays(path, stereo_arrays(objective.head)),
         "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.network.parameters()),
-        "coarse_weight": objective.coarse_weight,
+        "num_parameters": sum(p.numel() for p in objective.head.parameters()),
     }
     replace_file(folder / f"{PART}.json", (json.dumps(record, indent=1) + "\n").encode())
 
@@ -66,7 +57,7 @@ def open_stereo(run: Path, space: str | None, device: str = "cpu", dtype: torch.
 
     Args:
         run: a run's folder, its ``weights`` folder, or a ``stereo.safetensors``.
-        space: of a network on planes: what ``space_source`` takes.
+        space: of a network on planes: a ``neural-space`` run's folder, its weights file, or an installed system's name.
         device: torch device.
         dtype: float32 or bfloat16.
 
@@ -83,15 +74,15 @@ def open_stereo(run: Path, space: str | None, device: str = "cpu", dtype: torch.
         return StereoDepth(network, None, device, dtype)
     if space is None:
         raise UsageError(f"{path}: reads the planes of a space; name the neural-space run that it was trained on")
-    source = space_source(space)
-    wanted = _decoder_digest(path.with_suffix(".json"))
-    if wanted != source.decoder_digest:
-        raise UsageError(f"{path}: was trained on decoder {wanted}, {space} has {source.decoder_digest}")
-    return StereoDepth(network, source.encoder, device, dtype)
+    encoder, decoder = space_networks(space)
+    wanted, held = _decoder_digest(path.with_suffix(".json")), shared_decoder_digest(decoder).hex()
+    if wanted != held:
+        raise UsageError(f"{path}: was trained on decoder {wanted}, {space} has {held}; name its own space")
+    return StereoDepth(network, encoder, device, dtype)
 
 
 def _decoder_digest(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text())["decoder_digest"])
+        return str(json.loads(path.read_text())["space"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: not the record of a stereo network; get a fresh copy") from error

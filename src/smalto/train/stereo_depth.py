@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from smalto.data.stereo_batches import STEPS
-from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import UsageError
-from smalto.heads.stereo import SIZES, PixelStereo, Size, StereoHead
+from smalto.heads.stereo import SIZES, Disparity, PixelStereo, Size, StereoHead
 from smalto.measure.stereo import ERROR_PX, ERROR_SHARE, disparity_loss
-from smalto.systems.stereo_depth import matched
-from smalto.train.run import Objective, StepResult
+from smalto.train.run import StepResult
+from smalto.train.space_head import SpaceHeadObjective, SpaceNetworks
 
 
-@dataclass(frozen=True)
-class SpaceSource:
-    """The frozen space that a head is trained on.
-
-    Args:
-        encoder: of pictures, filled.
-        decoder_digest: names the space's frozen decoder, in hexadecimal.
-    """
-
-    encoder: SharedEncoder
-    decoder_digest: str
-
-
-class StereoObjective(Objective):
-    """A stereo network; the encoder of the space it reads is neither trained nor saved.
+class StereoObjective(SpaceHeadObjective):
+    """A stereo network on planes of a frozen space, or on pixels.
 
     Math: equation 8 of the paper, ``smalto.measure.stereo.disparity_loss``.
 
@@ -40,29 +25,14 @@ class StereoObjective(Objective):
 
     Args:
         size: of the network.
-        space: gives the frozen space; None trains the same network on pixels.
+        networks: gives encoder and decoder of the space, filled; None trains the same network on pixels.
         coarse_weight: of the bilinearly enlarged disparity's loss.
     """
 
-    def __init__(self, size: Size, space: Callable[[], SpaceSource] | None, coarse_weight: float = 0.3) -> None:
-        super().__init__()
+    def __init__(self, size: Size, networks: SpaceNetworks | None, coarse_weight: float = 0.3) -> None:
+        super().__init__(networks)
         self.size, self.coarse_weight = size, coarse_weight
-        source = None if space is None else space()
-        self._space = (source,)  # in a tuple: not a part of what is trained and saved
-        if source is not None:
-            source.encoder.eval().requires_grad_(False)
-        self.network: StereoHead | PixelStereo = (PixelStereo if source is None else StereoHead)(SIZES[size])
-
-    @property
-    def space(self) -> SpaceSource | None:
-        """The frozen space; None on pixels."""
-        return self._space[0]
-
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
-        """Move the space along with the network."""
-        if self.space is not None:
-            self.space.encoder._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        self.head: StereoHead | PixelStereo = (PixelStereo if networks is None else StereoHead)(SIZES[size])
 
     def start(self, batches: Iterator[Tensor]) -> None:
         """Starts at random; needs no batches."""
@@ -70,18 +40,17 @@ class StereoObjective(Objective):
     def forward(self, batch: Tensor) -> StepResult:
         """The loss of a packed batch (B, 8, H, W) in [0, 1]; H and W multiples of 4."""
         left, right, truth = unpacked(batch)
-        answer = matched(self.network, self._encoder, left, right)
-        loss = disparity_loss(
-            answer.fine, answer.coarse, truth, self.network.config.max_disparity_px, self.coarse_weight
-        )
+        answer = self.matched(left, right)
+        loss = disparity_loss(answer.fine, answer.coarse, truth, self.head.config.max_disparity_px, self.coarse_weight)
         return StepResult(loss, _scores(answer.fine.detach(), truth))
 
     def preview(self, batch: Tensor) -> Tensor:
         """Left view, true disparity and the answer side by side; disparities bright where near."""
         left, right, truth = unpacked(batch)
-        was_training = self.network.training
-        answer = matched(self.network.eval(), self._encoder, left, right).fine
-        self.network.train(was_training)
+        was_training = self.head.training
+        self.head.eval()
+        answer = self.matched(left, right).fine
+        self.head.train(was_training)
         largest = truth.amax(dim=(1, 2, 3), keepdim=True).clamp_min(1.0)
         shown = [left, *((map_ / largest).clamp(0, 1).expand_as(left) for map_ in (truth, answer))]
         return torch.cat(list(torch.cat(shown, dim=3)), dim=1)  # (3, B H, 3 W)
@@ -94,9 +63,11 @@ class StereoObjective(Objective):
         """
         raise UsageError(f"system {system} has no stereo network to start from; leave --resume out")
 
-    @property
-    def _encoder(self) -> SharedEncoder | None:
-        return None if self.space is None else self.space.encoder
+    def matched(self, left: Tensor, right: Tensor) -> Disparity:
+        """Disparity of views (B, 3, H, W) in [0, 1], from their planes or as they are."""
+        if self.frozen is None:
+            return self.head(left, right)
+        return self.head(self.frozen.planes(left), self.frozen.planes(right))
 
 
 def unpacked(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:

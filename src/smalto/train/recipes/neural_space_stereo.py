@@ -12,8 +12,10 @@ from smalto.data.stereo import stereo_files
 from smalto.data.stereo_batches import StereoCropConfig, StereoCrops
 from smalto.data.synthetic_stereo import SyntheticConfig, SyntheticStereo
 from smalto.errors import UsageError
-from smalto.train.release_stereo import PIXELS, publish_stereo, space_source
+from smalto.train.release_raw_space import space_networks
+from smalto.train.release_stereo import publish_stereo
 from smalto.train.run import Optimisation, Run
+from smalto.train.space_head import PIXELS
 from smalto.train.stereo_depth import StereoObjective
 
 _BETAS = {"soap": (0.95, 0.95), "adam": (0.9, 0.98)}
@@ -94,7 +96,7 @@ def neural_space_stereo(
     return Run(
         name="neural-space-stereo",
         objective=lambda: StereoObjective(
-            size, None if space == PIXELS else (lambda: space_source(space)), coarse_weight
+            size, None if space == PIXELS else (lambda: space_networks(space)), coarse_weight
         ),
         crops=CropConfig(size_px=height_px, seed=seed),
         batch_size=batch_size,
