@@ -97,7 +97,7 @@ def bench_demosaicing(
         UsageError: the folder has no pictures.
     """
     files = _chosen(picture_files(settings.folder), settings.count)
-    methods, missing = _peers()
+    methods, missing = installed_peers()
     if networks is not None:
         methods[OURS] = network_demosaicer(networks[0], networks[2])
     scores: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
@@ -140,7 +140,7 @@ def demosaicing_text(result: BenchResult) -> str:
     return f"# Demosaicing\n\n{result.heading()}\n{means.to_markdown(2)}\n{means.note}\n"
 
 
-def _peers() -> tuple[dict[str, Demosaicer], tuple[str, ...]]:
+def installed_peers() -> tuple[dict[str, Demosaicer], tuple[str, ...]]:
     """Methods that are installed, names of those that are not."""
     found: dict[str, Demosaicer] = {}
     for name in METHODS:
