@@ -89,8 +89,8 @@ def bench_raw_space(
         f"Means over {len(files)} pictures. Errors: root of the mean squared difference between planes of the mosaic "
         "and of the picture, by the deviation of the picture's planes around their channels' means; unrelated: the "
         "same between the mosaic and another picture. decodes_psnr_db: decoded mosaic against decoded picture; "
-        "raw_psnr_db and rgb_psnr_db: either against the picture. In layouts other than RGGB the picture is padded as its "
-        "mosaic is, so that cells lie over the same pixels."
+        "raw_psnr_db and rgb_psnr_db: either against the picture. In layouts other than RGGB the picture is padded as "
+        "its mosaic is, so that cells lie over the same pixels."
     )
     command = f"python -m smalto.bench.raw_space --data {folder.name} --space RUN --raw RUN"
     return bench_result("raw-space", command, [Table("raw_space", _COLUMNS, means, note)], ("smalto", "torch"))
