@@ -50,6 +50,7 @@ class SgbmSettings:
 
 
 USUAL = SgbmSettings()
+COARSE = SgbmSettings(block_px=7, mode=2)
 FINE = SgbmSettings(num_disparities=96, block_px=3, penalty_channels=1, mode=3)
 
 
