@@ -119,6 +119,34 @@ def block_sums(values: Array, weights: Array, centre: float, size: Integer, sums
 
 
 @compiled
+def _move_edges(values: Array, levels: Array, edges: Array) -> None:
+    """Assignment (equation 5): the first value of each region, sought from where it was."""
+    n = len(values)
+    for k in range(1, len(levels)):
+        threshold = 0.5 * (levels[k - 1] + levels[k])
+        if threshold >= levels[k]:  # neighbours among the floats
+            threshold = levels[k - 1]
+        low, high, stride = np.int64(edges[k]), np.int64(edges[k]), 1
+        while low > 0 and values[low - 1] > threshold:  # everything from high on is above
+            high = low - 1
+            low = max(0, low - stride)
+            stride *= 2
+        stride = 1
+        if high == edges[k]:
+            while high < n and values[high] <= threshold:  # everything in front of low is at or below
+                low = high + 1
+                high = min(n, high + stride)
+                stride *= 2
+        while low < high:
+            middle = (low + high) >> 1
+            if values[middle] > threshold:
+                high = middle
+            else:
+                low = middle + 1
+        edges[k] = low
+
+
+@compiled
 def lloyd_rounds(
     values: Array, weights: Array, sums: Array, masses: Array, levels: Array, edges: Array, state: Array
 ) -> Integer:
@@ -139,32 +167,10 @@ def lloyd_rounds(
         The number of rounds made, negative if the last one met an empty region (its levels stay as they were).
     """
     log_block, centre, most, target = np.int64(state[0]), state[1], np.int64(state[2]), state[3]
-    n, num_levels = len(values), len(levels)
     for done in range(1, most + 1):
-        for k in range(1, num_levels):
-            threshold = 0.5 * (levels[k - 1] + levels[k])
-            if threshold >= levels[k]:  # neighbours among the floats
-                threshold = levels[k - 1]
-            low, high, stride = np.int64(edges[k]), np.int64(edges[k]), 1
-            while low > 0 and values[low - 1] > threshold:  # everything from high on is above
-                high = low - 1
-                low = max(0, low - stride)
-                stride *= 2
-            stride = 1
-            if high == edges[k]:
-                while high < n and values[high] <= threshold:  # everything in front of low is at or below
-                    low = high + 1
-                    high = min(n, high + stride)
-                    stride *= 2
-            while low < high:
-                middle = (low + high) >> 1
-                if values[middle] > threshold:
-                    high = middle
-                else:
-                    low = middle + 1
-            edges[k] = low
+        _move_edges(values, levels, edges)
         gain, sum_before, mass_before, is_empty = 0.0, sums[0], np.int64(0), False
-        for k in range(num_levels):
+        for k in range(len(levels)):
             edge = edges[k + 1]
             block = edge >> log_block
             total, mass = sums[block], masses[block]
