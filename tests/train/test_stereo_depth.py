@@ -15,14 +15,15 @@ from torch import nn
 from smalto.data.stereo_batches import packed
 from smalto.errors import UsageError, WeightsError
 from smalto.heads.stereo import SIZES, StereoConfig
-from smalto.systems.shared_space import shared_arrays, shared_decoder_digest
+from smalto.systems.engine import Engine
+from smalto.systems.shared_space import SharedSpace, shared_arrays, shared_decoder_digest
 from smalto.train.loop import Budget, train
 from smalto.train.recipes.neural_space_stereo import neural_space_stereo
 from smalto.train.release_raw_space import space_networks
 from smalto.train.release_stereo import open_stereo, publish_stereo
 from smalto.train.run import to_unit_range
 from smalto.train.stereo_depth import StereoObjective, unpacked
-from smalto.types import Image
+from smalto.types import Image, LatentSpec
 from smalto.weights.store import write_arrays
 from tests.data.stereo_textures import textures
 from tests.shared_space import seeded_networks
@@ -118,6 +119,15 @@ def test_what_is_published_answers(is_neural: bool, space: str, tmp_path: Path) 
     assert 0 <= answer.min() <= answer.max() <= 28
     with pytest.raises(UsageError, match="no rectified pair"):
         depth.disparity(views[0], Image(np.zeros((30, 51, 3), np.uint8)))
+    wired = SharedSpace(*seeded_networks(), Engine.on("cpu", torch.float32))
+    latents = [wired.encode_planes(view) for view in views]
+    if not is_neural:
+        with pytest.raises(UsageError, match="reads pixels"):
+            depth.of_latents(*latents)
+        return
+    np.testing.assert_allclose(depth.of_latents(*latents), answer, rtol=1e-2, atol=0.1)  # weights in half precision
+    with pytest.raises(UsageError, match="got space lite"):
+        depth.of_latents(latents[0], replace(latents[1], spec=LatentSpec("lite-0", ())))
 
 
 def test_a_head_is_tied_to_its_space(space: str, tmp_path: Path) -> None:

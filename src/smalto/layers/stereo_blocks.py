@@ -34,7 +34,7 @@ class ConvNorm(nn.Sequential):
     ) -> None:
         conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         layers: list[nn.Module] = [conv, nn.BatchNorm2d(channels_out)]
-        super().__init__(*layers, *([] if is_linear else [nn.ReLU6()]))
+        super().__init__(*layers, *([] if is_linear else [nn.ReLU6(inplace=True)]))
 
 
 class UpNorm(nn.Sequential):
@@ -43,7 +43,7 @@ class UpNorm(nn.Sequential):
     def __init__(self, channels_in: int, channels_out: int, is_linear: bool = False) -> None:
         conv = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False)
         layers: list[nn.Module] = [conv, nn.BatchNorm2d(channels_out)]
-        super().__init__(*layers, *([] if is_linear else [nn.ReLU6()]))
+        super().__init__(*layers, *([] if is_linear else [nn.ReLU6(inplace=True)]))
 
 
 class InvertedResidual(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from smalto.errors import UsageError, WeightsError
 from smalto.heads.stereo import SIZES, PixelStereo, Size, StereoHead
 from smalto.layers.shared_planes import TOP_STRIDE, SharedPlanes
 from smalto.systems.engine import pad_to_multiple
-from smalto.types import Image
+from smalto.systems.shared_space import SPACE, SPEC
+from smalto.types import Image, Latent
 
 _COUNTERS = "num_batches_tracked"  # of batch norm: not needed to run
 
@@ -71,7 +72,6 @@ class StereoDepth:
                 part.to(self.device).eval().requires_grad_(False)
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.no_grad()
     def disparity(self, left: Image, right: Image) -> np.ndarray:
         """Match two rectified pictures of one size.
 
@@ -81,23 +81,46 @@ class StereoDepth:
         Raises:
             UsageError: sizes differ.
         """
+        self._check(left, right)
+        views = [unit_range(pad_to_multiple(image_planes(view), TOP_STRIDE)).to(self.device) for view in (left, right)]
+        if self.encoder is None:
+            return self._answer(views, left)
+        with torch.no_grad():
+            return self._answer([self.encoder(view) for view in views], left)
+
+    def of_latents(self, left: Latent, right: Latent) -> np.ndarray:
+        """Match two rectified pictures from their planes, however these were made; without pixels.
+
+        Returns:
+            (H, W) float32 pixels of the left picture.
+
+        Raises:
+            UsageError: the network reads pixels, a latent is of another space or of several pictures, or sizes differ.
+        """
+        if self.encoder is None:
+            raise UsageError("stereo: this network reads pixels; name one that was trained on the space")
+        self._check(left, right)
+        for latent in (left, right):
+            if latent.spec != SPEC or len(latent.planes["z_t"]) != 1:
+                raise UsageError(f"stereo: expected one picture in space {SPACE}; got space {latent.spec.space}")
+        planes = [
+            SharedPlanes(*(held.planes[name].to(self.device) for name in ("z_b", "z_t"))) for held in (left, right)
+        ]
+        return self._answer(planes, left)
+
+    @torch.no_grad()
+    def _answer(self, views: Sequence[Tensor] | Sequence[SharedPlanes], size: Image | Latent) -> np.ndarray:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            fine = self.network(*views).fine
+        return fine[0, 0, : size.height, : size.width].float().cpu().numpy()
+
+    @staticmethod
+    def _check(left: Image | Latent, right: Image | Latent) -> None:
         if (left.height, left.width) != (right.height, right.width):
             raise UsageError(
-                f"{left.source} and {right.source}: {left.width}x{left.height} and {right.width}x{right.height} are "
-                "no rectified pair; pass views of one size"
+                f"stereo: views of {left.width}x{left.height} and {right.width}x{right.height} are no rectified pair; "
+                "pass views of one size"
             )
-        views = [unit_range(pad_to_multiple(image_planes(view), TOP_STRIDE)).to(self.device) for view in (left, right)]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            if isinstance(self.network, PixelStereo):
-                answer = self.network(*views)
-            else:
-                answer = self.network(*map(self._planes, views))
-        return answer.fine[0, 0, : left.height, : left.width].float().cpu().numpy()
-
-    def _planes(self, view: Tensor) -> SharedPlanes:
-        if self.encoder is None:
-            raise UsageError("stereo: a head on planes needs the space's encoder")
-        return self.encoder(view)
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

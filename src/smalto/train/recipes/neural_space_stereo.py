@@ -39,7 +39,8 @@ def neural_space_stereo(
     """Disparity from the planes of a finished ``neural-space`` run, whose encoder stays frozen, or from pixels.
 
     Command: ``smalto train neural-space-stereo --data CID22/training --minutes 120 --set space=runs/neural-space``
-    Time: not measured yet.
+    Time: on pixels, size S, 1.3 s of one Zen 4 core a step of two pairs of 192 x 384 (bfloat16), beside 0.12 s a scene
+    of 320 x 640; the frozen encoder comes on top in the space. A run to the end is not measured yet.
     Score: measured with ``smalto.bench.stereo``; to beat semi-global matching on eight Middlebury pairs: 12.16 %
     d1_all with blocks of 7 px, 10.36 % with blocks of 3 px.
 
