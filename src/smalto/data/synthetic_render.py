@@ -73,48 +73,60 @@ def draw_disparity(surfaces: Surfaces, height: int, width: int) -> tuple[np.ndar
 
 
 @compiled
+def _crossings(vertices, first, last, y, found):  # type: ignore[no-untyped-def]
+    """Where a polygon's edges cross a row, in rising order; how many."""
+    count = 0
+    before = last - 1
+    for k in range(first, last):
+        y0, y1 = vertices[before, 1], vertices[k, 1]
+        if (y0 <= y) != (y1 <= y):
+            x = vertices[before, 0] + (y - y0) / (y1 - y0) * (vertices[k, 0] - vertices[before, 0])
+            place = count
+            while place > 0 and found[place - 1] > x:
+                found[place] = found[place - 1]
+                place -= 1
+            found[place] = x
+            count += 1
+        before = k
+    return count
+
+
+@compiled
+def _see_row(vertices, starts, planes, y, is_right, num_samples, nearest, owner):  # type: ignore[no-untyped-def]
+    """Largest disparity at each place of a row of either view, and the surface that has it; -1 for none."""
+    nearest[:] = -1e30
+    owner[:] = -1
+    found = np.empty(MAX_VERTICES, np.float64)
+    for s in range(len(planes)):
+        a, b = planes[s, 0] + planes[s, 2] * y, planes[s, 1]
+        count = _crossings(vertices, starts[s], starts[s + 1], y, found)
+        for pair in range(0, count - 1, 2):
+            low, high = found[pair], found[pair + 1]
+            if is_right:
+                low, high = (1.0 - b) * low - a, (1.0 - b) * high - a
+            first = max(int(np.ceil((low + 0.5) * num_samples - 0.5)), 0)
+            last = min(int(np.ceil((high + 0.5) * num_samples - 0.5)), len(nearest))
+            for column in range(first, last):
+                x = (column + 0.5) / num_samples - 0.5
+                d = (a + b * x) / (1.0 - b) if is_right else a + b * x
+                if d > nearest[column]:
+                    nearest[column] = d
+                    owner[column] = s
+
+
+@compiled
 def _draw(  # type: ignore[no-untyped-def]
     vertices, starts, planes, pixels, textures, maps, tones, height, width, is_right, num_samples
 ):
     picture = np.zeros((height, width, 3), np.float32)
-    fine = width * num_samples
-    nearest = np.empty(fine, np.float64)
-    owner = np.empty(fine, np.int64)
-    crossings = np.empty(MAX_VERTICES, np.float64)
+    nearest = np.empty(width * num_samples, np.float64)
+    owner = np.empty(width * num_samples, np.int64)
     share = np.float32(1.0 / (num_samples * num_samples))
+    one = np.float32(1.0)
     for row in range(height * num_samples):
         y = (row + 0.5) / num_samples - 0.5
-        nearest[:] = -1e30
-        owner[:] = -1
-        for s in range(len(planes)):
-            a, b = planes[s, 0] + planes[s, 2] * y, planes[s, 1]
-            count = 0
-            before = starts[s + 1] - 1
-            for k in range(starts[s], starts[s + 1]):  # where the polygon's edges cross this row
-                y0, y1 = vertices[before, 1], vertices[k, 1]
-                if (y0 <= y) != (y1 <= y):
-                    x = vertices[before, 0] + (y - y0) / (y1 - y0) * (vertices[k, 0] - vertices[before, 0])
-                    place = count
-                    while place > 0 and crossings[place - 1] > x:
-                        crossings[place] = crossings[place - 1]
-                        place -= 1
-                    crossings[place] = x
-                    count += 1
-                before = k
-            for pair in range(0, count - 1, 2):
-                low, high = crossings[pair], crossings[pair + 1]
-                if is_right:
-                    low, high = (1.0 - b) * low - a, (1.0 - b) * high - a
-                first = max(int(np.ceil((low + 0.5) * num_samples - 0.5)), 0)
-                last = min(int(np.ceil((high + 0.5) * num_samples - 0.5)), fine)
-                for column in range(first, last):
-                    x = (column + 0.5) / num_samples - 0.5
-                    d = (a + b * x) / (1.0 - b) if is_right else a + b * x
-                    if d > nearest[column]:
-                        nearest[column] = d
-                        owner[column] = s
-        out = row // num_samples
-        for column in range(fine):
+        _see_row(vertices, starts, planes, y, is_right, num_samples, nearest, owner)
+        for column in range(width * num_samples):
             s = owner[column]
             if s < 0:
                 continue
@@ -130,17 +142,15 @@ def _draw(  # type: ignore[no-untyped-def]
             right_step = 3 if left + 1 < columns else 0
             down_step = 3 * columns if top + 1 < rows else 0
             fx, fy = np.float32(u - left), np.float32(v - top)
-            corner = offset + 3 * (top * columns + left)
             for colour in range(3):
-                at = corner + colour
-                upper = np.float32(pixels[at]) * (np.float32(1.0) - fx) + np.float32(pixels[at + right_step]) * fx
+                at = offset + 3 * (top * columns + left) + colour
+                upper = np.float32(pixels[at]) * (one - fx) + np.float32(pixels[at + right_step]) * fx
                 at += down_step
-                lower = np.float32(pixels[at]) * (np.float32(1.0) - fx) + np.float32(pixels[at + right_step]) * fx
-                value = upper * (np.float32(1.0) - fy) + lower * fy
+                lower = np.float32(pixels[at]) * (one - fx) + np.float32(pixels[at + right_step]) * fx
+                value = upper * (one - fy) + lower * fy
                 value = np.float32(tones[s, colour, 0]) * value + np.float32(tones[s, colour, 1])
-                picture[out, column // num_samples, colour] += share * min(
-                    max(value, np.float32(0.0)), np.float32(255.0)
-                )
+                value = min(max(value, np.float32(0.0)), np.float32(255.0))
+                picture[row // num_samples, column // num_samples, colour] += share * value
     return picture
 
 
@@ -149,49 +159,33 @@ def _measure(vertices, starts, planes, height, width):  # type: ignore[no-untype
     disparity = np.zeros((height, width), np.float32)
     is_hidden = np.zeros((height, width), np.bool_)
     nearest = np.empty(width, np.float64)
-    crossings = np.empty(MAX_VERTICES, np.float64)
-    lows = np.empty(len(vertices) + 1, np.float64)  # spans of this row in the right view
-    highs = np.empty(len(vertices) + 1, np.float64)
+    owner = np.empty(width, np.int64)
+    found = np.empty(MAX_VERTICES, np.float64)
+    spans = np.empty((len(vertices) + 1, 2), np.float64)  # of this row, in the right view
     owners = np.empty(len(vertices) + 1, np.int64)
     for row in range(height):
         y = float(row)
-        nearest[:] = -1e30
+        _see_row(vertices, starts, planes, y, False, 1, nearest, owner)
         num_spans = 0
         for s in range(len(planes)):
             a, b = planes[s, 0] + planes[s, 2] * y, planes[s, 1]
-            count = 0
-            before = starts[s + 1] - 1
-            for k in range(starts[s], starts[s + 1]):
-                y0, y1 = vertices[before, 1], vertices[k, 1]
-                if (y0 <= y) != (y1 <= y):
-                    x = vertices[before, 0] + (y - y0) / (y1 - y0) * (vertices[k, 0] - vertices[before, 0])
-                    place = count
-                    while place > 0 and crossings[place - 1] > x:
-                        crossings[place] = crossings[place - 1]
-                        place -= 1
-                    crossings[place] = x
-                    count += 1
-                before = k
+            count = _crossings(vertices, starts[s], starts[s + 1], y, found)
             for pair in range(0, count - 1, 2):
-                low, high = crossings[pair], crossings[pair + 1]
-                for column in range(max(int(np.ceil(low)), 0), min(int(np.ceil(high)), width)):
-                    nearest[column] = max(nearest[column], a + b * column)
-                lows[num_spans] = (1.0 - b) * low - a
-                highs[num_spans] = (1.0 - b) * high - a
+                spans[num_spans, 0] = (1.0 - b) * found[pair] - a
+                spans[num_spans, 1] = (1.0 - b) * found[pair + 1] - a
                 owners[num_spans] = s
                 num_spans += 1
         for column in range(width):
             d = nearest[column]
-            if d < -1e29:
+            if owner[column] < 0:
                 continue
             disparity[row, column] = d
             x = column - d  # in the right view
             hidden = x < -0.5 or x >= width - 0.5
             for span in range(num_spans):
-                if lows[span] <= x < highs[span]:
+                if spans[span, 0] <= x < spans[span, 1]:
                     s = owners[span]
                     other = (planes[s, 0] + planes[s, 2] * y + planes[s, 1] * x) / (1.0 - planes[s, 1])
-                    if other > d + _TIE_PX:
-                        hidden = True
+                    hidden = hidden or other > d + _TIE_PX
             is_hidden[row, column] = hidden
     return disparity, is_hidden
