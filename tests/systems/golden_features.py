@@ -163,6 +163,14 @@ def _kinds() -> Made:
     return codec.encode(arrays, embed=True), codec.profile
 
 
+def _layers() -> Made:
+    """Two layers of one width, told apart by name; their arrays take turns, so that each is a group of its own."""
+    samples = {"layer.2": _maps(6, 20), "layer.6": [array * np.float16(0.125) for array in _maps(6, 21)]}
+    codec = FeatureCodec.fit(samples, per="layer", error=0.02, preserve="values")
+    arrays = {f"{k}/{name}": own[k] for k in range(2) for name, own in samples.items()}
+    return codec.encode(arrays, embed=True), codec.profile
+
+
 def _appended() -> Made:
     """A set that grew twice, with slices so short that an array has several."""
     codec = FeatureCodec.fit(_maps(6, 8), error=0.02, preserve="values")
@@ -222,6 +230,7 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "bfloat16": _bfloat16,
     "kinds-embedded": _kinds,
     "appended": _appended,
+    "layers": _layers,
     "hyperprior": lambda: _learned("hyperprior"),
     "elic": lambda: _learned("elic"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ def _record(run: Path, part: str) -> dict[str, str]:
     return json.loads((run / "weights" / f"{part}.json").read_text())
 
 
-def _install(tmp_path: Path, *arguments: object, card: dict[str, object] | None = None) -> int:
+def _install(tmp_path: Path, *arguments: object, card: Mapping[str, object] | None = None) -> int:
     (tmp_path / "card.json").write_text(json.dumps(CARD if card is None else card))
     (tmp_path / "target").mkdir(exist_ok=True)
     return main([*map(str, arguments), "--card", str(tmp_path / "card.json"), "--target", str(tmp_path / "target")])
@@ -210,7 +210,7 @@ def test_training_goes_on_from_an_installed_feature_codec(
     use_folder(monkeypatch, tmp_path / "target")
     objective = IndexPlaneObjective(IndexPlaneObjectiveConfig(codec=TINY))
     load_planes_training_state(objective, "planes-7")
-    frozen, installed = freeze_index_planes(objective.codec), feature_networks.installed_codec("hyperprior")
+    frozen, installed = freeze_index_planes(objective.codec), feature_networks.installed_codec("hyperprior")  # pyright: ignore[reportArgumentType]
     for name, array in installed.decode_arrays().items():
         if name.startswith(("synthesis", "codec.mean_path", "codec.scale_path")):
             assert np.array_equal(frozen.decode_arrays()[name], array), name
