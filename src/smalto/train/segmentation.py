@@ -118,8 +118,11 @@ class SegmentObjective(SpaceHeadObjective):
         self.head(self._given(batch[:, :3]))  # type: ignore[arg-type]
 
     def _given(self, pictures: Tensor) -> object:
-        """What the head takes: planes, or the pictures themselves."""
-        return pictures if self.frozen is None else self.frozen.planes(pictures)
+        """What the head takes: planes, in the step's precision, or the pictures themselves."""
+        if self.frozen is None:
+            return pictures
+        with torch.no_grad():
+            return self.frozen.encoder(pictures)
 
     def _cross_entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
         return F.cross_entropy(logits, truth, self.class_weights, ignore_index=VOID)
