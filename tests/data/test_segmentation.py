@@ -27,8 +27,19 @@ def test_cityscapes_classes_become_camvids(tmp_path: Path) -> None:
     held = LabelledTree(cityscapes_tree(tmp_path), "val").read(0)
     named = {k: CLASSES[c] for k, c in enumerate(held.ids[0].tolist()) if c != VOID}
     assert named == {
-        7: "Road", 8: "Pavement", 11: "Building", 13: "Fence", 17: "Pole", 19: "SignSymbol", 20: "SignSymbol",
-        21: "Tree", 23: "Sky", 24: "Pedestrian", 25: "Bicyclist", 26: "Car", 33: "Bicyclist",
+        7: "Road",
+        8: "Pavement",
+        11: "Building",
+        13: "Fence",
+        17: "Pole",
+        19: "SignSymbol",
+        20: "SignSymbol",
+        21: "Tree",
+        23: "Sky",
+        24: "Pedestrian",
+        25: "Bicyclist",
+        26: "Car",
+        33: "Bicyclist",
     }
 
 
