@@ -97,7 +97,7 @@ def test_features_measures_learned_tiers_and_the_transform(
     points = next(table for table in result["tables"] if table["name"] == "points")
     codecs = {row[points["columns"].index("codec")] for row in points["rows"]}
     assert {"smalto fast", "smalto hyperprior", "lloyd-max, network of truncated"} < codecs
-    assert len(codecs) == 3 + 6
+    assert len(codecs) == 4 + 6
     assert (
         "--qualities 0,255 --network planes.safetensors --baseline-network linear.safetensors --no-peers" in outcome.out
     )
