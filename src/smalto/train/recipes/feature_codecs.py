@@ -44,7 +44,8 @@ def feature_hyperprior(
 
     Command: ``smalto train feature-hyperprior --data PLANES.tar --minutes 60``, with planes of one model's features
     (specific training) or of several models' (hybrid), as ``smalto features planes`` makes them.
-    Time: see the log of docs/results/features.md. Score: see there.
+    Time: 0.54 s a step of eight 128 px patches on one Zen 4 core (bfloat16, ``--set crop_px=128``), 2.5 s at 256 px.
+    Score: docs/results/features.md, after 11,042 such steps.
 
     Hybrid, specific and cross-source training, and features of a model that was never trained on::
 
