@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pil
 
-from smalto.data.crops import PictureCache, cache_pictures
+from smalto.data.crops import cache_pictures
+from smalto.data.picture_cache import PictureCache
 
 
 def textures(folder: Path, count: int = 4) -> PictureCache:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from smalto.data.crops import CropConfig, Crops, PictureCache, cache_pictures, open_cache
+from smalto.data.crops import CropConfig, Crops, cache_pictures, open_cache
+from smalto.data.picture_cache import PictureCache
 from smalto.errors import ImageError, SmaltoError, UsageError
 
 

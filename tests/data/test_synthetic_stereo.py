@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smalto.data.camera_light import PhotometricConfig
-from smalto.data.crops import PictureCache
+from smalto.data.picture_cache import PictureCache
 from smalto.data.synthetic_stereo import StereoScene, SyntheticConfig, SyntheticStereo
 from smalto.data.synthetic_surfaces import SurfaceConfig, draw_surfaces
 from smalto.errors import UsageError

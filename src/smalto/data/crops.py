@@ -10,7 +10,6 @@ A batch is a function of (seed, step) alone, so a resumed run sees the crops it 
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,40 +20,10 @@ import numpy as np
 
 from smalto.data.batches import made_ahead
 from smalto.data.photographs import EXTENSIONS, picture_files, read_image
-from smalto.errors import ImageError, SmaltoError, UsageError
-from smalto.files import replacing
+from smalto.data.picture_cache import CacheForm, PictureCache
+from smalto.errors import SmaltoError, UsageError
 
-_MAGIC = b"smalto-pictures-1\n"
-
-
-@dataclass(frozen=True)
-class PictureCache:
-    """Decoded pictures in one memory-mapped file.
-
-    Args:
-        path: the cache file.
-        names: the pictures' names, in order.
-        shapes: (height, width) of each.
-        offsets: first byte of each picture in ``pixels``.
-        pixels: all pixels, flat uint8; a picture is (H, W, 3).
-        digest: of the source's names and contents or times; decides whether the cache is reused.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, int], ...]
-    offsets: tuple[int, ...]
-    pixels: np.ndarray
-    digest: str
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def picture(self, index: int) -> np.ndarray:
-        """Picture ``index``: a read-only view (H, W, 3) uint8."""
-        height, width = self.shapes[index]
-        start = self.offsets[index]
-        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+_FORM = CacheForm(b"smalto-pictures-1\n", 3, "picture cache")
 
 
 def cache_pictures(source: str | Path, path: str | Path) -> PictureCache:
@@ -76,27 +45,17 @@ def cache_pictures(source: str | Path, path: str | Path) -> PictureCache:
         raise UsageError(f"{root}: no such folder or .tar; name the training pictures with --data")
     files = None if root.is_file() else picture_files(root)
     digest = _digest(root, files)
-    try:
-        cache = open_cache(target)
-        if cache.digest == digest:
-            return cache
-    except ImageError:
-        pass  # absent or from an interrupted write: made anew below
-    target.parent.mkdir(parents=True, exist_ok=True)
-    names: list[str] = []
-    shapes: list[tuple[int, int]] = []
-    with replacing(target) as stream:
-        stream.write(_MAGIC)
-        for name, handle in _entries(root, files):
-            pixels = _as_bytes(read_image(handle).pixels)
-            names.append(name)
-            shapes.append((pixels.shape[0], pixels.shape[1]))
-            stream.write(pixels.tobytes())
-        if not names:
-            raise UsageError(f"{root}: no pictures inside; expected {', '.join(EXTENSIONS)}")
-        index = json.dumps({"names": names, "shapes": shapes, "digest": digest}).encode()
-        stream.write(index + len(index).to_bytes(8, "little"))
-    return open_cache(target)
+    return _FORM.made(target, digest, _decoded(root, files))
+
+
+def _decoded(root: Path, files: tuple[Path, ...] | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and (H, W, 3) uint8 of every picture. Raises UsageError when there is none."""
+    is_empty = True
+    for name, handle in _entries(root, files):
+        is_empty = False
+        yield name, _as_bytes(read_image(handle).pixels)
+    if is_empty:
+        raise UsageError(f"{root}: no pictures inside; expected {', '.join(EXTENSIONS)}")
 
 
 def open_cache(path: str | Path) -> PictureCache:
@@ -105,20 +64,7 @@ def open_cache(path: str | Path) -> PictureCache:
     Raises:
         ImageError: absent, or not such a file.
     """
-    target = Path(path)
-    try:
-        mapped = np.memmap(target, dtype=np.uint8, mode="r")
-        length = int.from_bytes(mapped[-8:].tobytes(), "little")
-        index = json.loads(mapped[-8 - length : -8].tobytes())
-        shapes = tuple((int(height), int(width)) for height, width in index["shapes"])
-        sizes = [height * width * 3 for height, width in shapes]
-        is_whole = len(_MAGIC) + sum(sizes) + length + 8 == mapped.size
-        if mapped[: len(_MAGIC)].tobytes() != _MAGIC or not is_whole:
-            raise ValueError("lengths")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{target}: not a picture cache; delete it and start again") from error
-    offsets = np.cumsum([0, *sizes[:-1]]) + len(_MAGIC)
-    return PictureCache(target, tuple(index["names"]), shapes, tuple(offsets.tolist()), mapped, index["digest"])
+    return _FORM.open(Path(path))
 
 
 @dataclass(frozen=True)

@@ -10,54 +10,21 @@ The fourth channel holds class ids. A batch is a function of (seed, step) alone.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from smalto.data.batches import made_ahead
 from smalto.data.crops import CropConfig
+from smalto.data.picture_cache import CacheForm, PictureCache
 from smalto.data.segmentation import LabelledTree, Split
-from smalto.errors import ImageError, UsageError
-from smalto.files import replacing
+from smalto.errors import UsageError
 
-_MAGIC = b"smalto-labelled-1\n"
-_CHANNELS = 4
+_FORM = CacheForm(b"smalto-labelled-1\n", 4, "cache of labelled pictures")
 
 
-@dataclass(frozen=True)
-class LabelledCache:
-    """Decoded pictures with labels in one memory-mapped file.
-
-    Args:
-        path: the cache file.
-        names: of the pictures, in order.
-        shapes: (height, width) of each.
-        offsets: first byte of each in ``values``.
-        values: all of them, flat uint8; one is (H, W, 4): red, green, blue, class id.
-        digest: of the source's names and times; decides whether the cache is reused.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, int], ...]
-    offsets: tuple[int, ...]
-    values: np.ndarray
-    digest: str
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def picture(self, index: int) -> np.ndarray:
-        """Picture ``index`` with its labels: a read-only view (H, W, 4) uint8."""
-        height, width = self.shapes[index]
-        start = self.offsets[index]
-        return self.values[start : start + height * width * _CHANNELS].reshape(height, width, _CHANNELS)
-
-
-def cache_labelled(source: str | Path, path: str | Path, split: Split = "train") -> LabelledCache:
+def cache_labelled(source: str | Path, path: str | Path, split: Split = "train") -> PictureCache:
     """Decode a split of ``source`` into the file ``path``, unless that file already holds it.
 
     Args:
@@ -71,46 +38,23 @@ def cache_labelled(source: str | Path, path: str | Path, split: Split = "train")
     """
     tree, target = LabelledTree(source, split), Path(path)
     digest = hashlib.sha256("\n".join([split, *(files.stamp() for files in tree.files)]).encode()).hexdigest()
-    try:
-        cache = open_labelled(target)
-        if cache.digest == digest:
-            return cache
-    except ImageError:
-        pass  # absent or from an interrupted write: made anew below
-    target.parent.mkdir(parents=True, exist_ok=True)
-    names, shapes = [], []
-    with replacing(target) as stream:
-        stream.write(_MAGIC)
-        for number in range(len(tree)):
-            held = tree.read(number)
-            pixels = np.asarray(held.picture.to_pil().convert("RGB"))
-            names.append(held.name)
-            shapes.append(held.ids.shape)
-            stream.write(np.dstack([pixels, held.ids]).tobytes())
-        index = json.dumps({"names": names, "shapes": shapes, "digest": digest}).encode()
-        stream.write(index + len(index).to_bytes(8, "little"))
-    return open_labelled(target)
+    return _FORM.made(target, digest, _decoded(tree))
 
 
-def open_labelled(path: str | Path) -> LabelledCache:
+def _decoded(tree: LabelledTree) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and (H, W, 4) uint8 of every picture: red, green, blue, class id."""
+    for number in range(len(tree)):
+        held = tree.read(number)
+        yield held.name, np.dstack([np.asarray(held.picture.to_pil().convert("RGB")), held.ids])
+
+
+def open_labelled(path: str | Path) -> PictureCache:
     """Open a file written by ``cache_labelled``.
 
     Raises:
         ImageError: absent, or not such a file.
     """
-    target = Path(path)
-    try:
-        mapped = np.memmap(target, dtype=np.uint8, mode="r")
-        length = int.from_bytes(mapped[-8:].tobytes(), "little")
-        index = json.loads(mapped[-8 - length : -8].tobytes())
-        shapes = tuple((int(height), int(width)) for height, width in index["shapes"])
-        sizes = [height * width * _CHANNELS for height, width in shapes]
-        if mapped[: len(_MAGIC)].tobytes() != _MAGIC or len(_MAGIC) + sum(sizes) + length + 8 != mapped.size:
-            raise ValueError("lengths")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ImageError(f"{target}: not a cache of labelled pictures; delete it and start again") from error
-    offsets = np.cumsum([0, *sizes[:-1]]) + len(_MAGIC)
-    return LabelledCache(target, tuple(index["names"]), shapes, tuple(offsets.tolist()), mapped, index["digest"])
+    return _FORM.open(Path(path))
 
 
 class LabelledCrops:
@@ -125,7 +69,7 @@ class LabelledCrops:
         UsageError: scales are not rising and above zero.
     """
 
-    def __init__(self, cache: LabelledCache, config: CropConfig, scales: tuple[float, float] = (0.75, 2.0)) -> None:
+    def __init__(self, cache: PictureCache, config: CropConfig, scales: tuple[float, float] = (0.75, 2.0)) -> None:
         if not 0 < scales[0] <= scales[1]:
             raise UsageError(f"labelled crops: scales {scales} must be above zero, the smaller first")
         self.cache, self.config, self.scales = cache, config, scales

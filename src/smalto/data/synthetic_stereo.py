@@ -20,7 +20,7 @@ import numpy as np
 
 from smalto.data.batches import made_ahead
 from smalto.data.camera_light import PhotometricConfig, as_cameras_see, levels
-from smalto.data.crops import PictureCache
+from smalto.data.picture_cache import PictureCache
 from smalto.data.stereo_batches import LIMIT_PX, packed
 from smalto.data.synthetic_render import draw_disparity, draw_view
 from smalto.data.synthetic_surfaces import SurfaceConfig, draw_surfaces

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smalto.data.crops import PictureCache
+from smalto.data.picture_cache import PictureCache
 from smalto.data.synthetic_render import Surfaces
 
 _ROUND = 48  # corners of an ellipse or blob

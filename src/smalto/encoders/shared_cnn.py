@@ -58,7 +58,7 @@ class SharedEncoder(nn.Module):
         """Encode pictures whose sides are multiples of 4.
 
         Args:
-            x: (B, 3, H, W) sRGB or (B, 1, H, W) linear RGGB mosaic, in [0, 1].
+            x: (B, 3, H, W) sRGB or (B, 1, H, W) RGGB mosaic of sRGB-coded values, in [0, 1].
 
         Returns:
             The planes, float32.
