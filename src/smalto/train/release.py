@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import NUM_LEVELS, MeanScaleHyperprior
 from smalto.codecs.scale_path import BIAS_UNIT, SHIFT_BITS, ScalePath
 from smalto.errors import UsageError
-from smalto.files import replace_file
 from smalto.systems.multitask_codec import codec_digest, decoder_digest, load_shipped, shipped_arrays
 from smalto.train.image_codec import CodecObjective
+from smalto.train.release_files import write_part
 from smalto.train.run import Objective
 from smalto.train.super_resolution import UpscaleObjective
 from smalto.weights import system_record
-from smalto.weights.store import read_installed, under, write_arrays
+from smalto.weights.store import read_installed, under
 
 RATE_CURVE = ((0, 0.08), (20, 0.15), (40, 0.30), (60, 0.50), (100, 1.20))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
@@ -88,32 +87,21 @@ def publish_codec(objective: Objective, batches: Iterator[Tensor], folder: Path)
     arrays |= {f"decoder.{name}": array for name, array in shipped_arrays(objective.decoder).items()}
     arrays |= {f"codec.{name}": array for name, array in {**codec.decode_arrays(), **codec.encode_arrays()}.items()}
     arrays |= training_state(objective.codec)
-    folder.mkdir(parents=True, exist_ok=True)
-    sha256 = write_arrays(folder / "codec.safetensors", arrays)
-    record = {
+    facts = {
         "decoder_digest": decoder_digest(objective.decoder).hex(),
         "codec_digest": codec_digest(codec).hex(),
-        "sha256": sha256,
-        "num_bytes": (folder / "codec.safetensors").stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.parameters()),
         "rates": rates,
     }
-    replace_file(folder / "codec.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_part(folder, "codec", arrays, objective.parameters(), facts)
 
 
 def publish_upscale(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
     """Write ``upscale.safetensors`` and ``upscale.json`` for a trained super-resolution head."""
     if not isinstance(objective, UpscaleObjective):
         raise UsageError(f"{type(objective).__name__} is not a super-resolution head; publish it with its own recipe")
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = shipped_arrays(objective.resolver)
-    record = {
-        "decoder_digest": decoder_digest(objective.frozen.decoder).hex(),
-        "sha256": write_arrays(folder / "upscale.safetensors", arrays),
-        "num_bytes": (folder / "upscale.safetensors").stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.resolver.parameters()),
-    }
-    replace_file(folder / "upscale.json", (json.dumps(record, indent=1) + "\n").encode())
+    facts = {"decoder_digest": decoder_digest(objective.frozen.decoder).hex()}
+    resolver = objective.resolver
+    write_part(folder, "upscale", shipped_arrays(resolver), resolver.parameters(), facts)
 
 
 _TRAINED_PARTS = ("prior", "gain", "inverse_gain")

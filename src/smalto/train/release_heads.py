@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -12,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from smalto.errors import UsageError, WeightsError
-from smalto.files import replace_file
 from smalto.heads.denoise import Denoiser, LightDenoiser
 from smalto.heads.pixel_denoise import PixelDenoiser
 from smalto.heads.segment import SIZES, PixelSegmenter, Segmenter, Size
 from smalto.systems.multitask_codec import load_shipped, shipped_arrays
 from smalto.systems.shared_space import shared_decoder_digest
 from smalto.train.denoising import DenoiseObjective
+from smalto.train.release_files import write_part
 from smalto.train.run import Objective
 from smalto.train.segmentation import SegmentObjective
 from smalto.train.space_head import PIXELS, SpaceHeadObjective, settle_norms
 from smalto.weights import system_record
-from smalto.weights.store import read_arrays, read_installed, write_arrays
+from smalto.weights.store import read_arrays, read_installed
 
 DENOISE, SEGMENT = "denoise", "segment"  # parts of a system's record; also the names of the files that runs leave
 _TRAINING_ONLY = ("network.detail_out.", "network.boundary_out.")
@@ -158,14 +157,6 @@ def _filled(network: _Network, arrays: Mapping[str, np.ndarray], source: str) ->
 
 def _write(objective: SpaceHeadObjective, head: nn.Module, part: str, folder: Path) -> None:
     arrays = {n: array for n, array in shipped_arrays(head).items() if not n.startswith(_TRAINING_ONLY)}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{part}.safetensors"
-    frozen = objective.frozen
-    record = {
-        "space": PIXELS if frozen is None else shared_decoder_digest(frozen.decoder).hex(),
-        "head": type(head).__name__,
-        "sha256": write_arrays(path, arrays),
-        "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for n, p in head.named_parameters() if not n.startswith(_TRAINING_ONLY)),
-    }
-    replace_file(folder / f"{part}.json", (json.dumps(record, indent=1) + "\n").encode())
+    kept = [p for n, p in head.named_parameters() if not n.startswith(_TRAINING_ONLY)]
+    space = PIXELS if objective.frozen is None else shared_decoder_digest(objective.frozen.decoder).hex()
+    write_part(folder, part, arrays, kept, {"space": space, "head": type(head).__name__})

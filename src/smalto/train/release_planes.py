@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from smalto.codecs.elic_planes import ElicPlaneCodec, freeze_elic_planes
 from smalto.codecs.hyperprior import NUM_LEVELS
 from smalto.codecs.index_planes import FrozenPlaneCodec, IndexPlaneCodec, freeze_index_planes
 from smalto.errors import UsageError
-from smalto.files import replace_file
 from smalto.systems.multitask_codec import load_shipped
 from smalto.train.index_planes import IndexPlaneObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
+from smalto.train.release_files import write_part
 from smalto.train.run import Objective
 from smalto.weights import installed_feature_codecs
-from smalto.weights.store import read_installed, under, write_arrays
+from smalto.weights.store import read_installed, under
 
 RATE_CURVE = ((0, 0.05), (20, 0.3), (40, 0.8), (60, 1.5), (100, 4.0))
 _PROBES = tuple(range(0, NUM_LEVELS, 15))
@@ -64,16 +63,8 @@ def publish_index_planes(objective: Objective, batches: Iterator[Tensor], folder
     else:
         codec = freeze_index_planes(trained, positions)
     arrays |= {**codec.decode_arrays(), **codec.encode_arrays()}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{part_of(trained)}.safetensors"
-    record = {
-        "codec_digest": codec.digest.hex(),
-        "sha256": write_arrays(path, arrays),
-        "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.parameters()),
-        "rates": rates,
-    }
-    replace_file(path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+    facts = {"codec_digest": codec.digest.hex(), "rates": rates}
+    write_part(folder, part_of(trained), arrays, objective.parameters(), facts)
 
 
 @torch.no_grad()

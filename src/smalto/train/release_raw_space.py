@@ -13,15 +13,15 @@ from torch import Tensor
 
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import UsageError, WeightsError
-from smalto.files import replace_file
 from smalto.heads.shared_decoder import SharedDecoder
 from smalto.systems.multitask_codec import load_shipped, shipped_arrays
 from smalto.systems.shared_space import shared_decoder_digest, shared_networks
 from smalto.train.raw_space import RawSpaceObjective
+from smalto.train.release_files import write_part
 from smalto.train.release_shared_space import PART as SPACE_PART
 from smalto.train.run import Objective
 from smalto.weights import system_record
-from smalto.weights.store import read_arrays, read_installed, under, write_arrays
+from smalto.weights.store import read_arrays, read_installed, under
 
 PART = "raw"  # of the record's files; also the name of the file a run leaves
 _PREFIX = "raw_encoder"
@@ -107,17 +107,10 @@ def publish_raw_encoder(objective: Objective, batches: Iterator[Tensor], folder:
     """
     if not isinstance(objective, RawSpaceObjective):
         raise UsageError(f"{type(objective).__name__} holds no RAW encoder; publish it with its own recipe")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{PART}.safetensors"
     arrays = {f"{_PREFIX}.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
-    record = {
-        "sha256": write_arrays(path, arrays),
-        "decoder_digest": shared_decoder_digest(objective.frozen.decoder).hex(),
-        "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.encoder.parameters()),
-        "objective": asdict(objective.config),
-    }
-    replace_file(folder / f"{PART}.json", (json.dumps(record, indent=1) + "\n").encode())
+    digest = shared_decoder_digest(objective.frozen.decoder).hex()
+    facts = {"decoder_digest": digest, "objective": asdict(objective.config)}
+    write_part(folder, PART, arrays, objective.encoder.parameters(), facts)
 
 
 @torch.no_grad()

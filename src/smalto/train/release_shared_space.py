@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from smalto.errors import UsageError, WeightsError
-from smalto.files import replace_file
 from smalto.systems.shared_space import shared_arrays, shared_decoder_digest, shared_networks
+from smalto.train.release_files import write_part
 from smalto.train.run import Objective
 from smalto.train.shared_space import SharedSpaceObjective
 from smalto.weights import system_record
-from smalto.weights.store import read_installed, write_arrays
+from smalto.weights.store import read_installed
 
 PART = "space"  # of the record's files; also the name of the file a run leaves
 
@@ -34,16 +33,10 @@ def publish_shared_space(objective: Objective, batches: Iterator[Tensor], folder
     """
     if not isinstance(objective, SharedSpaceObjective):
         raise UsageError(f"{type(objective).__name__} is not a shared space; publish it with its own recipe")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{PART}.safetensors"
-    record = {
-        "sha256": write_arrays(path, shared_arrays(objective.encoder, objective.decoder)),
-        "decoder_digest": shared_decoder_digest(objective.decoder).hex(),
-        "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.parameters()),
-        "objective": asdict(objective.config),
-    }
-    replace_file(folder / f"{PART}.json", (json.dumps(record, indent=1) + "\n").encode())
+    arrays = shared_arrays(objective.encoder, objective.decoder)
+    digest = shared_decoder_digest(objective.decoder).hex()
+    facts = {"decoder_digest": digest, "objective": asdict(objective.config)}
+    write_part(folder, PART, arrays, objective.parameters(), facts)
 
 
 @torch.no_grad()

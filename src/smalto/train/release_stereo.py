@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from smalto.errors import UsageError, WeightsError
-from smalto.files import replace_file
 from smalto.heads.stereo import PixelStereo
 from smalto.systems.shared_space import shared_decoder_digest
 from smalto.systems.stereo_depth import StereoDepth, stereo_arrays, stereo_network
+from smalto.train.release_files import write_part
 from smalto.train.release_raw_space import space_networks
 from smalto.train.run import Objective
 from smalto.train.space_head import PIXELS, settle_norms
 from smalto.train.stereo_depth import StereoObjective, unpacked
-from smalto.weights.store import read_arrays, write_arrays
+from smalto.weights.store import read_arrays
 
 PART = "stereo"  # the name of the file a run leaves
 _NORM_BATCHES = 16
@@ -38,18 +38,13 @@ def publish_stereo(objective: Objective, batches: Iterator[Tensor], folder: Path
     if not isinstance(objective, StereoObjective):
         raise UsageError(f"{type(objective).__name__} holds no stereo network; publish it with its own recipe")
     settle_norms(objective.head, lambda batch: objective.matched(*unpacked(batch)[:2]), batches, _NORM_BATCHES)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{PART}.safetensors"
-    frozen = objective.frozen
-    record = {
+    frozen, head = objective.frozen, objective.head
+    facts = {
         "space": PIXELS if frozen is None else shared_decoder_digest(frozen.decoder).hex(),
-        "head": type(objective.head).__name__,
+        "head": type(head).__name__,
         "size": objective.size,
-        "sha256": write_arrays(path, stereo_arrays(objective.head)),
-        "num_bytes": path.stat().st_size,
-        "num_parameters": sum(p.numel() for p in objective.head.parameters()),
     }
-    replace_file(folder / f"{PART}.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_part(folder, PART, stereo_arrays(head), head.parameters(), facts)
 
 
 def open_stereo(run: Path, space: str | None, device: str = "cpu", dtype: torch.dtype = torch.float32) -> StereoDepth:
