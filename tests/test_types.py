@@ -115,6 +115,25 @@ def test_a_latent_turns_about_the_middle_of_its_picture() -> None:
     torch.testing.assert_close(moved[:, :, :11], expected, rtol=0, atol=2e-5)
 
 
+def test_a_latent_with_padding_before_its_picture_turns_about_the_pictures_middle() -> None:
+    """A half turn maps the picture's cells onto each other; the padding before them is no part of the picture."""
+    generator = torch.Generator().manual_seed(0)
+    planes = {
+        p.name: torch.rand(1, p.channels, 28 // p.stride, 32 // p.stride, generator=generator) for p in GRIDS.planes
+    }
+    offset = Latent(GRIDS, planes, 24, 24, offset_px=(4, 8))
+    moved = offset.transform(Affine(rotation_degrees=180.0))
+    assert moved.offset_px == (4, 8)
+    for plane in GRIDS.planes:
+        row, column = 4 // plane.stride, 8 // plane.stride
+        picture = planes[plane.name][:, :, row:, column:]
+        torch.testing.assert_close(
+            moved.planes[plane.name][:, :, row:, column:], torch.rot90(picture, 2, (2, 3)), rtol=0, atol=2e-5
+        )
+    plain = Latent(GRIDS, planes, 28, 32).transform(Affine(rotation_degrees=180.0))
+    assert not torch.allclose(plain.planes["fine"], moved.planes["fine"], atol=0.1)
+
+
 def test_enlarging_a_ramp_flattens_it() -> None:
     latent = Latent(
         LatentSpec("s", (PlaneSpec("y", "grid", 1, 4),)), {"y": torch.arange(8.0).expand(1, 1, 8, 8)}, 32, 32

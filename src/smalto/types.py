@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -26,7 +26,7 @@ class PlaneSpec:
     """One plane of a space.
 
     Args:
-        name: the plane's name, unique in its space.
+        name: unique in its space.
         kind: ``grid`` (B, channels, ceil(H / stride), ceil(W / stride)), ``tokens`` (B, N, channels) or
             ``vector`` (B, channels).
         channels: values per cell, per token or in the vector.
@@ -133,15 +133,18 @@ class Latent:
 
     Args:
         spec: the space.
-        planes: plane name -> float tensor; grid planes (B, C, h, w) with h, w as ``PlaneSpec.grid`` says.
+        planes: plane name -> float tensor; grid planes (B, C, h, w) with h, w as ``PlaneSpec.grid`` says of the
+            picture and the padding before it.
         height: true picture height in pixels.
         width: true picture width in pixels.
+        offset_px: rows and columns of padding before the picture's first pixel (RAW mosaics brought to RGGB).
     """
 
     spec: LatentSpec
     planes: Mapping[str, torch.Tensor]
     height: int
     width: int
+    offset_px: tuple[int, int] = (0, 0)
 
     def transform(self, affine: Affine) -> Latent:
         """The planes turned, scaled and shifted as their picture would be, by bilinear sampling.
@@ -163,11 +166,9 @@ class Latent:
         planes = {}
         for plane in self.spec.planes:
             if plane.kind != "grid":
-                raise UsageError(
-                    f"space {self.spec.space}: plane {plane.name} is no grid, so it cannot be turned; transform pixels"
-                )
+                raise UsageError(f"space {self.spec.space}: plane {plane.name} is no grid; transform pixels instead")
             values = self.planes[plane.name]
-            size_px = (self.height, self.width)
+            size_px = (self.height + 2 * self.offset_px[0], self.width + 2 * self.offset_px[1])  # keeps the centre
             grid = affine.sampling_grid((values.shape[2], values.shape[3]), plane.stride, size_px).to(values)
             planes[plane.name] = F.grid_sample(
                 values, grid.expand(len(values), -1, -1, -1), padding_mode="border", align_corners=False
@@ -213,8 +214,7 @@ class Image:
         import numpy as np
         from PIL import Image as PilImage
 
-        target = Path(path)
-        buffer = BytesIO()
+        target, buffer = Path(path), BytesIO()
         if target.suffix.lower() == ".npy":
             np.save(buffer, self.pixels)
         else:
@@ -278,23 +278,8 @@ class LabelMap:
         return int(self.ids.shape[1])
 
     def save(self, path: str | Path) -> None:
-        """Write atomically: ``.npy`` the ids, a picture format the coloured map with its legend.
-
-        Raises:
-            UsageError: the extension is not one Pillow can write.
-        """
-        from io import BytesIO
-        from pathlib import Path
-
-        import numpy as np
-
-        target = Path(path)
-        if target.suffix.lower() == ".npy":
-            buffer = BytesIO()
-            np.save(buffer, self.ids)
-            replace_file(target, buffer.getvalue())
-        else:
-            Image(np.asarray(self.to_pil()), source=self.source).save(target)
+        """Write atomically: ``.npy`` the ids, a picture format the coloured map with its legend. Raises UsageError."""
+        _save_map(self.ids, self.to_pil, path)
 
     def coloured(self) -> np.ndarray:
         """Each pixel in its class's colour: (H, W, 3) uint8."""
@@ -314,10 +299,8 @@ class LabelMap:
         font, row_px = ImageFont.load_default(), 18
         cell_px = 34 + max((int(font.getlength(self.names[k])) for k in present), default=0)
         num_columns = max(self.width // cell_px, 1)
-        num_rows = -(-len(present) // num_columns)
-        sheet = PilImages.new(
-            "RGB", (max(self.width, cell_px if present else 0), self.height + num_rows * row_px), "white"
-        )
+        size = max(self.width, cell_px * bool(present)), self.height + -(-len(present) // num_columns) * row_px
+        sheet = PilImages.new("RGB", size, "white")
         sheet.paste(PilImages.fromarray(self.coloured()), (0, 0))
         pen = ImageDraw.Draw(sheet)
         for place, k in enumerate(present):
@@ -325,3 +308,93 @@ class LabelMap:
             pen.rectangle((left + 4, top + 4, left + 16, top + 14), fill=self.colours[k])
             pen.text((left + 21, top + 3), self.names[k], fill="black", font=font)
         return sheet
+
+
+@dataclass(frozen=True)
+class DisparityMap:
+    """How far each pixel of the left view stands from its match in the right one: what stereo depth answers.
+
+    Args:
+        pixels: (H, W) float32, in pixels; larger is nearer. What is not finite is unknown and drawn black.
+        source: where it came from, for messages.
+
+    Raises:
+        UsageError: pixels are not (H, W) float32.
+    """
+
+    pixels: np.ndarray
+    source: str = field(default="disparity", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype.name != "float32":
+            raise UsageError(f"{self.source}: a disparity map is (H, W) float32")
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    def save(self, path: str | Path) -> None:
+        """Write atomically: ``.npy`` the numbers, a picture format the map with its scale. Raises UsageError."""
+        _save_map(self.pixels, self.to_pil, path)
+
+    def coloured(self) -> np.ndarray:
+        """Each pixel in its colour, least to largest disparity from dark blue to yellow: (H, W, 3) uint8."""
+        import numpy as np
+
+        known, (least, largest) = np.isfinite(self.pixels), self._range()
+        share = (np.where(known, self.pixels, least).astype(np.float64) - least) / ((largest - least) or 1.0)
+        return np.where(known[:, :, None], _in_colour(share), np.uint8(0))
+
+    def to_pil(self) -> PilImage:
+        """The coloured map above a bar of its colours, labelled in pixels, RGB."""
+        import numpy as np
+        from PIL import Image as PilImages
+        from PIL import ImageDraw, ImageFont
+
+        known, (least, largest) = np.isfinite(self.pixels), self._range()
+        width, top, all_known = max(self.width, 180), self.height, bool(known.all())
+        sheet = PilImages.new("RGB", (width, top + (34 if all_known else 52)), "white")
+        sheet.paste(PilImages.fromarray(self.coloured()), (0, 0))
+        pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+        if known.any():
+            bar = _in_colour(np.tile(np.linspace(0.0, 1.0, width - 8), (10, 1)))
+            sheet.paste(PilImages.fromarray(bar), (4, top + 5))
+            for share, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
+                text = f"{least + share * (largest - least):.1f} px"
+                pen.text((4 + share * (width - 8), top + 18), text, fill="black", font=font, anchor=anchor)
+        if not all_known:
+            pen.rectangle((4, top + 36, 14, top + 46), fill="black")
+            pen.text((20, top + 36), "unknown", fill="black", font=font)
+        return sheet
+
+    def _range(self) -> tuple[float, float]:
+        """Least and largest of the finite disparities; 0 and 0 when there is none."""
+        import numpy as np
+
+        known = self.pixels[np.isfinite(self.pixels)] if np.isfinite(self.pixels).any() else np.zeros(1)
+        return float(known.min()), float(known.max())
+
+
+_SCALE_COLOURS = "35013f 3b1c73 274396 036a9b 018b9f 0faca0 51cb8f aadf7c f6ed77"  # lightness 0.24..0.93 in Oklab, even
+
+
+def _in_colour(share: np.ndarray) -> np.ndarray:
+    """Shares (H, W) in [0, 1] as colours of the scale: (H, W, 3) uint8."""
+    import numpy as np
+
+    table = np.frombuffer(bytes.fromhex(_SCALE_COLOURS), np.uint8).reshape(-1, 3)
+    place = share * (len(table) - 1)
+    return np.stack([np.interp(place, range(len(table)), c) + 0.5 for c in table.T], axis=-1).astype(np.uint8)
+
+
+def _save_map(numbers: np.ndarray, picture: Callable[[], PilImage], path: str | Path) -> None:
+    """Write a map: ``.npy`` its numbers, any other extension its picture."""
+    import numpy as np
+
+    Image(numbers if str(path).lower().endswith(".npy") else np.asarray(picture())).save(path)
