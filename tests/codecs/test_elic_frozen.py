@@ -14,7 +14,8 @@ from smalto.bits.packet import CodecNumber
 from smalto.codecs.elic import Elic
 from smalto.codecs.elic_freeze import freeze_elic
 from smalto.codecs.elic_frozen import FrozenElic, join_streams, split_streams
-from smalto.codecs.hyperprior_frozen import PlaneCode, tile_grid
+from smalto.codecs.hyper_coder import PlaneCode
+from smalto.codecs.tiles import tile_grid
 from smalto.errors import DamagedPacket, DecodeMismatch, WeightsError
 from smalto.systems.multitask_codec import codec_digest
 from tests.tiny_elic import NUM_STEPS, TINY_ELIC, tiny_elic, tiny_elic_trained

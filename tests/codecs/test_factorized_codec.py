@@ -12,7 +12,7 @@ from smalto.codecs.factorized_codec import (
     freeze_factorized,
     table_set,
 )
-from smalto.codecs.hyperprior_frozen import PlaneCode
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.errors import DamagedPacket, UsageError
 from smalto.testing import check_codec
 

@@ -11,7 +11,7 @@ import torch
 from smalto.bits.cdf import CdfTables
 from smalto.bits.rans import decode
 from smalto.codecs.elic_frozen import FrozenElic
-from smalto.codecs.hyperprior_frozen import PlaneCode
+from smalto.codecs.hyper_coder import PlaneCode
 from tests.tiny_elic import TINY_ELIC, tiny_elic
 from tests.tiny_models import latent
 

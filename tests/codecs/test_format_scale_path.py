@@ -10,7 +10,8 @@ import torch
 
 from smalto.bits.cdf import CdfTables
 from smalto.bits.rans import decode
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, Tile
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+from smalto.codecs.tiles import Tile
 from tests.tiny_models import CHANNELS, latent, tiny_codec, tiny_hific_codec, tiny_hific_config_with_sigma
 
 Grid = dict[tuple[int, int, int], int]

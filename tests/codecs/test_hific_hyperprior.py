@@ -11,7 +11,8 @@ import torch
 from smalto.codecs import CODECS
 from smalto.codecs.hific_hyperprior import HificAnalysis, HificHyperprior, hific_from_arrays
 from smalto.codecs.hyperprior import gaussian_bits
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, Tile
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+from smalto.codecs.tiles import Tile
 from smalto.errors import UsageError
 from tests.tiny_models import NARROW_HIFIC_CODEC, latent, macs_per_pixel, num_parameters, seeded, tiny_hific_codec
 from tests.tiny_models import tiny_hific_trained as trained

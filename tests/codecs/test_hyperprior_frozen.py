@@ -18,8 +18,10 @@ from smalto.bits.cdf import cross_entropy_bits
 from smalto.codecs.elic_freeze import freeze_elic
 from smalto.codecs.elic_frozen import FrozenElic
 from smalto.codecs.freeze import freeze
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.codecs.hyperprior import LITE
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode, Tile, tile_grid, window_grid
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+from smalto.codecs.tiles import Tile, tile_grid, window_grid
 from smalto.errors import DamagedPacket, DecodeMismatch, LimitExceeded, PacketError, UsageError
 from tests.tiny_elic import TINY_ELIC, tiny_elic, tiny_elic_trained
 from tests.tiny_models import CHANNELS, TINY_CODEC, latent, reach, tiny_codec, tiny_trained

@@ -10,8 +10,8 @@ import torch
 
 from smalto.codecs import index_planes
 from smalto.codecs.elic_planes import freeze_elic_planes
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.codecs.hyperprior import HyperpriorConfig
-from smalto.codecs.hyperprior_frozen import PlaneCode
 from smalto.codecs.index_planes import (
     HYPERPRIOR,
     FrozenIndexPlaneCodec,
@@ -155,8 +155,8 @@ def test_the_digest_is_taken_once_and_follows_the_weights(monkeypatch: pytest.Mo
         assert frozen.digest == first
     with torch.no_grad():
         next(other.synthesis.parameters()).add_(1.0)
-    frozen.take_transforms(other)
+    frozen.with_trained(other)
     assert frozen.digest != first
     again = freeze_index_planes(tiny())
-    frozen.load_transforms({**again.decode_arrays(), **again.encode_arrays()})
+    frozen.with_arrays({**again.decode_arrays(), **again.encode_arrays()})
     assert frozen.digest == first

@@ -16,7 +16,7 @@ from smalto.codecs.elic import Elic
 from smalto.codecs.elic_context import ELIC_SMALL, ElicConfig, ElicScalePath
 from smalto.codecs.elic_freeze import freeze_elic
 from smalto.codecs.elic_frozen import FrozenElic
-from smalto.codecs.hyperprior_frozen import PlaneCode
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.codecs.scale_path import BIAS_UNIT, IntegerScalePath, reference_indexes
 from tests.exact.surroundings import EXECUTORS, SETTINGS
 from tests.exact.surroundings import symbols as some_symbols

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from smalto.codecs import hyperprior_frozen
+from smalto.codecs import hyper_coder, hyperprior_frozen
 from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import LITE, MeanScaleHyperprior
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
@@ -50,7 +50,8 @@ def _recorded(into: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Iterat
         return into[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(hyperprior_frozen, "decode", decode)
+        for module in (hyper_coder, hyperprior_frozen):
+            patch.setattr(module, "decode", decode)
         yield
 
 

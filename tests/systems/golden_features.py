@@ -31,7 +31,7 @@ from safetensors.numpy import load, save
 from smalto.bits.array_set_parts import ArraySetInfo
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_writer import ArraySetWriter
-from smalto.codecs import elic_frozen, hyperprior_frozen
+from smalto.codecs import elic_frozen, hyper_coder, hyperprior_frozen
 from smalto.codecs.elic_context import ElicConfig
 from smalto.codecs.elic_planes import ElicPlaneCodec, ElicPlaneConfig, FrozenElicPlaneCodec, freeze_elic_planes
 from smalto.codecs.feature_contexts import FeatureContexts
@@ -276,7 +276,7 @@ def _recorded() -> Iterator[Any]:
         return telling
 
     with ExitStack() as patches:
-        for owner in (FeatureContexts, hyperprior_frozen, elic_frozen):
+        for owner in (FeatureContexts, hyper_coder, hyperprior_frozen, elic_frozen):
             patches.enter_context(mock.patch.object(owner, "decode", told(owner.decode)))
         yield state
 

@@ -11,7 +11,7 @@ from PIL import Image as Pil
 
 from smalto.bits.packet import PART_MAIN, CodecNumber, Packet, SpaceEntry
 from smalto.codecs.factorized_codec import FactorizedCodec, FactorizedConfig, freeze_factorized
-from smalto.codecs.hyperprior_frozen import Tile
+from smalto.codecs.tiles import Tile
 from smalto.errors import DamagedPacket, MissingSpace, PacketError, UsageError
 from smalto.heads.image import Decoder
 from smalto.systems.engine import StageTimes

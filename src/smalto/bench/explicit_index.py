@@ -121,7 +121,8 @@ def measure(
 def _at_level(system: System, latents: list, level: int, tiles: Sequence[int], pixels: int) -> ExplicitCost:
     import torch
 
-    from smalto.codecs.hyperprior_frozen import FrozenHyperprior, Tile
+    from smalto.codecs.hyperprior_frozen import FrozenHyperprior
+    from smalto.codecs.tiles import Tile
 
     codec = system.parts.codec
     if not isinstance(codec, FrozenHyperprior):

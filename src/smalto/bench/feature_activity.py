@@ -14,10 +14,12 @@ import torch
 
 from smalto.bench.feature_learned import runs
 from smalto.bench.results import Cell, Table
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, Tile, to_symbols
+from smalto.codecs.hyper_coder import to_symbols
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.codecs.index_planes import FrozenPlaneCodec
 from smalto.codecs.lloyd_max import LloydMax
 from smalto.codecs.pack import guess_layout, pack_plane
+from smalto.codecs.tiles import Tile
 from smalto.codecs.truncation import Truncation
 from smalto.errors import UsageError
 

@@ -22,7 +22,7 @@ from smalto.bench.feature_layers import HeldLayer, RatePoint
 from smalto.bits.array_set_parts import ArraySetInfo
 from smalto.bits.array_set_reader import ArraySetReader
 from smalto.bits.array_set_writer import ArraySetWriter
-from smalto.codecs.hyperprior_frozen import PlaneCode
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.codecs.index_planes import FrozenPlaneCodec
 from smalto.codecs.pack import guess_layout, pack_plane, plane_shape, unpack_plane
 from smalto.codecs.truncation import Truncation

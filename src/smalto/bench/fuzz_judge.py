@@ -15,7 +15,7 @@ import numpy as np
 from smalto.bench.fuzz_report import Verdict
 from smalto.bits.mutation import Mutant
 from smalto.bits.packet import Header, Packet, PacketReport
-from smalto.codecs.hyperprior_frozen import VALUE_LIMIT
+from smalto.codecs.hyper_coder import VALUE_LIMIT
 from smalto.errors import MissingSpace, PacketError
 from smalto.systems.system import System
 from smalto.types import Image, Latent

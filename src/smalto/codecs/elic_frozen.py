@@ -25,23 +25,21 @@ from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.bits.varint import Cursor, varint
 from smalto.codecs.elic_context import ElicConfig, ElicMeanPath, ElicScalePath, Step
-from smalto.codecs.hyperprior import INDEX_STEPS, NUM_SCALES, HyperAnalysis
-from smalto.codecs.hyperprior_frozen import (
-    VALUE_LIMIT,
+from smalto.codecs.hyper_coder import (
+    HALO_CELLS,
     HyperCoder,
     PlaneCode,
-    Tile,
-    Window,
+    bounded,
+    integer_arrays,
+    load_integer_arrays,
+    stored_tables,
+    table_numbers,
     to_symbols,
-    window_grid,
 )
+from smalto.codecs.hyperprior import HyperAnalysis
 from smalto.codecs.scale_path import IntegerScalePath
+from smalto.codecs.tiles import Tile, Window, window_grid
 from smalto.weights.store import DIGEST_BYTES, digest, under
-
-_HALO_CELLS = 2  # hyper cells that one cell of either hyper part can see beyond its own
-_HYPER_STRIDE = 4
-_INDEX_SHIFT = INDEX_STEPS.bit_length() - 1
-_BUFFERS = ("index_offset", "z_gain", "z_level")
 
 
 class _Batch(NamedTuple):
@@ -95,13 +93,13 @@ class FrozenElic(HyperCoder):
     """
 
     config: ElicConfig
+    mean_path: ElicMeanPath
 
     number = CodecNumber.ELIC
     has_context = True
 
     def __init__(self, config: ElicConfig, z_tables: CdfTables, y_tables: CdfTables) -> None:
-        super().__init__(config, z_tables, y_tables, HyperAnalysis(config.analysis))
-        self.mean_path = ElicMeanPath(config)
+        super().__init__(config, z_tables, y_tables, HyperAnalysis(config.analysis), ElicMeanPath(config))
         self.scale_path = ElicScalePath(config, integer=True)
 
     # -- what both sides compute ------------------------------------------------------------------------------------
@@ -109,8 +107,8 @@ class FrozenElic(HyperCoder):
     def _batches(self, z: Tensor, window: Window) -> Iterator[_Batch]:
         """The window's tiles by their size, with what they read of the hyper-symbols (1, Cz, hz, wz) float64."""
         area = window.area
-        top, left = max(area.top // 4 - _HALO_CELLS, 0), max(area.left // 4 - _HALO_CELLS, 0)
-        part = z[:, :, top : -(-area.bottom // 4) + _HALO_CELLS, left : -(-area.right // 4) + _HALO_CELLS]
+        top, left = max(area.top // 4 - HALO_CELLS, 0), max(area.left // 4 - HALO_CELLS, 0)
+        part = z[:, :, top : -(-area.bottom // 4) + HALO_CELLS, left : -(-area.right // 4) + HALO_CELLS]
         with torch.autocast(z.device.type, enabled=False):
             planes = self.scale_path.features(part), self.mean_path.features(part.float())
         sizes: dict[tuple[int, int], list[tuple[int, Tile]]] = {}
@@ -125,8 +123,7 @@ class FrozenElic(HyperCoder):
         offset = self.index_offset[q][None, :, None]
 
         def with_tables(step: Step, index: Tensor) -> Tensor:
-            shifted = (index.to(torch.int32) + offset[:, step.channels].int()) >> _INDEX_SHIFT
-            return symbols_of(step, shifted.clamp_(0, NUM_SCALES - 1).to(torch.uint8))
+            return symbols_of(step, table_numbers(index.to(torch.int32), offset[:, step.channels].int()))
 
         self.scale_path(batch.scale_features, offset.double(), with_tables)
 
@@ -137,8 +134,7 @@ class FrozenElic(HyperCoder):
         inverse = self.inverse_gain[q][None, :, None]
 
         def values_of(step: Step, mean: Tensor) -> Tensor:
-            values = mean + symbols_of(step, mean) * inverse[:, step.channels]
-            return values.nan_to_num_(0.0, VALUE_LIMIT, -VALUE_LIMIT).clamp_(-VALUE_LIMIT, VALUE_LIMIT)
+            return bounded(mean + symbols_of(step, mean) * inverse[:, step.channels])
 
         with torch.autocast(inverse.device.type, enabled=False):
             return self.mean_path(batch.mean_features, values_of)
@@ -243,22 +239,16 @@ class FrozenElic(HyperCoder):
 
     # -- the standard -----------------------------------------------------------------------------------------------
 
-    def decode_arrays(self) -> Mapping[str, np.ndarray]:
-        """Every array of the decode side, by name: what the codec's digest is taken over."""
-        arrays = {f"mean_path.{name}": t.cpu().half().numpy() for name, t in self.mean_path.state_dict().items()}
+    def _scale_arrays(self) -> dict[str, np.ndarray]:
+        arrays = {"magnitude": self.scale_path.magnitude.cpu().numpy()}
         for part, path in _integer_parts(self.scale_path).items():
-            weights, biases = path.arrays()
-            for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-                arrays[f"scale_path.{part}.weight{k}"] = weight.astype(np.int16)
-                arrays[f"scale_path.{part}.bias{k}"] = bias.astype(np.int32)
-        arrays["scale_path.magnitude"] = self.scale_path.magnitude.cpu().numpy()
-        arrays["inverse_gain"] = self.inverse_gain.cpu().half().numpy()
-        for name in _BUFFERS:
-            arrays[name] = getattr(self, name).cpu().numpy()
-        for prefix, tables in (("z_tables", self.z_tables), ("y_tables", self.y_tables)):
-            for name, array in tables.to_arrays().items():
-                arrays[f"{prefix}.{name}"] = array
+            arrays |= {f"{part}.{name}": array for name, array in integer_arrays(path).items()}
         return arrays
+
+    def _load_scale(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for part, path in _integer_parts(self.scale_path).items():
+            load_integer_arrays(path, under(arrays, part))
+        self.scale_path.magnitude.copy_(torch.from_numpy(arrays["magnitude"]))
 
     def digest(self) -> bytes:
         """The 8 bytes that name the decode side in files."""
@@ -267,22 +257,7 @@ class FrozenElic(HyperCoder):
     @classmethod
     def from_arrays(cls, config: ElicConfig, arrays: Mapping[str, np.ndarray]) -> FrozenElic:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
-        z_tables, y_tables = (CdfTables.from_arrays(under(arrays, name)) for name in ("z_tables", "y_tables"))
-        codec = cls(config, z_tables, y_tables)
-        codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "mean_path").items()})
-        codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "analysis").items()})
-        for part, path in _integer_parts(codec.scale_path).items():
-            own = under(arrays, f"scale_path.{part}")
-            layers = range(len(path.layers))
-            path.load_integers(
-                [torch.from_numpy(own[f"weight{k}"].astype(np.int64)) for k in layers],
-                [torch.from_numpy(own[f"bias{k}"].astype(np.int64)) for k in layers],
-            )
-        codec.scale_path.magnitude.copy_(torch.from_numpy(arrays["scale_path.magnitude"]))
-        for name in ("gain", "inverse_gain", *_BUFFERS):
-            buffer: Tensor = getattr(codec, name)
-            buffer.copy_(torch.from_numpy(np.asarray(arrays[name])))
-        return codec.eval()
+        return cls(config, *stored_tables(arrays)).filled(arrays)
 
 
 def _integer_parts(path: ElicScalePath) -> dict[str, IntegerScalePath]:

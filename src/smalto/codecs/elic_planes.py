@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from smalto.codecs.elic import Elic
@@ -105,12 +104,9 @@ class FrozenElicPlaneCodec(FrozenPlaneCodec):
     @classmethod
     def from_arrays(cls, config: ElicPlaneConfig, arrays: Mapping[str, np.ndarray]) -> FrozenElicPlaneCodec:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
-        codec = cls(config, FrozenElic.from_arrays(config.codec, under(arrays, "codec")))
-        codec.load_transforms(arrays)
-        return codec.eval()
+        return cls(config, FrozenElic.from_arrays(config.codec, under(arrays, "codec"))).with_arrays(arrays)
 
 
-@torch.no_grad()
 def freeze_elic_planes(trained: ElicPlaneCodec, positions: Tensor | None = None) -> FrozenElicPlaneCodec:
     """The coding form of a trained codec, every float rounded to half precision as it ships.
 
@@ -118,6 +114,4 @@ def freeze_elic_planes(trained: ElicPlaneCodec, positions: Tensor | None = None)
         trained: weights to freeze.
         positions: (256,) place of each quality level on the trained scale, rising; the identity by default.
     """
-    frozen = FrozenElicPlaneCodec(trained.config, freeze_elic(trained.codec, positions))
-    frozen.take_transforms(trained)
-    return frozen.to(next(trained.parameters()).device).eval()
+    return FrozenElicPlaneCodec(trained.config, freeze_elic(trained.codec, positions)).with_trained(trained)

@@ -21,15 +21,9 @@ from smalto.bits.cdf import CdfTables, tables_from_pmfs
 from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
 from smalto.codecs.factorized import REACH, FactorizedPrior, table_entry
+from smalto.codecs.hyper_coder import MAX_CHUNK_SYMBOLS, VALUE_LIMIT, PlaneCode, check_quality, to_symbols
 from smalto.codecs.hyperprior import NUM_LEVELS, Estimate, GainTable
-from smalto.codecs.hyperprior_frozen import (
-    MAX_CHUNK_SYMBOLS,
-    VALUE_LIMIT,
-    PlaneCode,
-    check_quality,
-    tile_grid,
-    to_symbols,
-)
+from smalto.codecs.tiles import tile_grid
 from smalto.errors import DamagedPacket, UsageError
 from smalto.layers import straight_through
 

@@ -13,60 +13,33 @@ Symbols of a chunk stand in the order row, column, channel. Legend as in ``hyper
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from smalto.bits.cdf import CdfTables
 from smalto.bits.packet import CodecNumber
 from smalto.bits.rans import decode, encode
-from smalto.codecs.hyperprior import INDEX_STEPS, NUM_LEVELS, NUM_SCALES, HyperAnalysis, HyperpriorConfig, MeanPath
+from smalto.codecs.hyper_coder import (
+    HALO_CELLS,
+    HyperCoder,
+    PlaneCode,
+    PlaneConfig,
+    bounded,
+    flat_symbols,
+    integer_arrays,
+    load_integer_arrays,
+    stored_tables,
+    table_numbers,
+    to_symbols,
+)
+from smalto.codecs.hyperprior import HyperAnalysis, HyperpriorConfig, MeanPath
 from smalto.codecs.scale_path import SHIFT_BITS, IntegerScalePath, scale_layers
-from smalto.errors import DamagedPacket, LimitExceeded, UsageError
-from smalto.weights.store import under
-
-MAX_CHUNK_SYMBOLS = 1 << 22
-VALUE_LIMIT = 4096.0
-_HALO_CELLS = 2  # hyper cells that one cell of the scale or mean path can see beyond its own
-_HYPER_STRIDE = 4
-_INDEX_SHIFT = INDEX_STEPS.bit_length() - 1
-_WINDOW_CELLS = 64  # side of the windows whose parameters are computed together, unless tiles are larger
-
-
-@dataclass(frozen=True)
-class PlaneCode:
-    """A plane as coded bytes.
-
-    Args:
-        q: quality level 0..255.
-        hyper: the chunk of hyper-symbols.
-        main: chunks of main symbols, one a tile, row by row.
-    """
-
-    q: int
-    hyper: bytes
-    main: tuple[bytes, ...]
-
-
-class PlaneConfig(Protocol):
-    """What the coding form must know of a configuration; any frozen dataclass with these two."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def latent_channels(self) -> int:
-        """M, channels of y."""
-        ...
-
-    @property
-    def hyper_channels(self) -> int:
-        """Channels of z."""
-        ...
+from smalto.codecs.tiles import Tile, window_grid, within
+from smalto.errors import UsageError
 
 
 class CodingNetworks(NamedTuple):
@@ -83,150 +56,6 @@ class CodingNetworks(NamedTuple):
 def _lite_networks(config: HyperpriorConfig) -> CodingNetworks:
     layers = scale_layers(config.hyper_channels, config.scale_widths, config.latent_channels)
     return CodingNetworks(HyperAnalysis(config), MeanPath(config), IntegerScalePath(layers))
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of latent cells: rows top..bottom, columns left..right (ends excluded)."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-
-def tile_grid(height: int, width: int, side: int) -> Iterator[Tile]:
-    """Cut a plane of height x width cells into tiles of at most side x side, row by row."""
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            yield Tile(top, min(top + side, height), left, min(left + side, width))
-
-
-@dataclass(frozen=True)
-class Window:
-    """Cells whose parameters are computed together.
-
-    Args:
-        area: the cells.
-        tiles: every tile in the area, after the number of its chunk.
-    """
-
-    area: Tile
-    tiles: tuple[tuple[int, Tile], ...]
-
-
-def window_grid(height: int, width: int, side: int) -> Iterator[Window]:
-    """Group the tiles of ``tile_grid`` into windows, so that many small tiles cost hardly more than a large one."""
-    columns = -(-width // side)
-    for area in tile_grid(height, width, max(_WINDOW_CELLS // side, 1) * side):
-        tiles = []
-        for part in tile_grid(area.bottom - area.top, area.right - area.left, side):
-            tile = Tile(area.top + part.top, area.top + part.bottom, area.left + part.left, area.left + part.right)
-            tiles.append((tile.top // side * columns + tile.left // side, tile))
-        yield Window(area, tuple(tiles))
-
-
-def _padded(y: Tensor) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of 4."""
-    down, right = -y.shape[2] % _HYPER_STRIDE, -y.shape[3] % _HYPER_STRIDE
-    return F.pad(y, (0, right, 0, down), mode="replicate") if down or right else y
-
-
-def check_quality(q: int) -> None:
-    """Raise UsageError unless q is in 0..255."""
-    if not 0 <= q < NUM_LEVELS:
-        raise UsageError(f"quality level {q} is outside 0..{NUM_LEVELS - 1}")
-
-
-def to_symbols(x: Tensor) -> Tensor:
-    """Round half up to int32 within +-2^30; what is no number becomes 0."""
-    return torch.floor(x + 0.5).nan_to_num(0.0, 2.0**30, -(2.0**30)).clamp(-(2.0**30), 2.0**30).to(torch.int32)
-
-
-class HyperCoder(nn.Module):
-    """What coding forms with hyper-symbols share: quality tables, hyper-symbols to bytes and back, checks of a call.
-
-    Args:
-        config: sizes.
-        z_tables: CDF tables of the hyper-symbols, number ``z_level * hyper_channels + channel``.
-        y_tables: CDF tables of the 64 scales.
-        analysis: y -> z.
-    """
-
-    gain: Tensor
-    inverse_gain: Tensor
-    index_offset: Tensor
-    z_gain: Tensor
-    z_level: Tensor
-
-    def __init__(self, config: PlaneConfig, z_tables: CdfTables, y_tables: CdfTables, analysis: nn.Module) -> None:
-        super().__init__()
-        channels = config.latent_channels
-        self.config = config
-        self.z_tables, self.y_tables = z_tables, y_tables
-        self.analysis = analysis
-        self.register_buffer("gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("inverse_gain", torch.ones(NUM_LEVELS, channels))
-        self.register_buffer("index_offset", torch.zeros(NUM_LEVELS, channels, dtype=torch.int16))
-        self.register_buffer("z_gain", torch.ones(NUM_LEVELS, dtype=torch.int16))
-        self.register_buffer("z_level", torch.zeros(NUM_LEVELS, dtype=torch.int16))
-
-    def _z_indexes(self, q: int, num_cells: int) -> np.ndarray:
-        """Table number of every hyper-symbol in the order row, column, channel."""
-        channels = self.config.hyper_channels
-        first = int(self.z_level[q]) * channels
-        return np.tile(np.arange(first, first + channels, dtype=np.uint16), num_cells)
-
-    @torch.no_grad()
-    def hyper_latent(self, y: Tensor) -> Tensor:
-        """z (1, Cz, ceil(h/4), ceil(w/4)) of y (1, M, h, w), before rounding: the same for every quality."""
-        return self.analysis(_padded(y))
-
-    def encode_hyper(self, z: Tensor, q: int) -> tuple[bytes, Tensor]:
-        """The chunk of hyper-symbols, and hyper-symbols times z gain as ``decode_hyper`` gives them."""
-        step = int(self.z_gain[q])
-        symbols = to_symbols(z / step)
-        hyper = encode(_flat(symbols[0]), self._z_indexes(q, z.shape[2] * z.shape[3]), self.z_tables)
-        return hyper, symbols.double() * step
-
-    def decode_hyper(self, code: PlaneCode, height: int, width: int) -> Tensor:
-        """Hyper-symbols times z gain, (1, Cz, ceil(height / 4), ceil(width / 4)) float64.
-
-        Raises:
-            LimitExceeded: there are more than a chunk may have.
-        """
-        rows, columns = -(-height // _HYPER_STRIDE), -(-width // _HYPER_STRIDE)
-        channels = self.config.hyper_channels
-        if rows * columns * channels > MAX_CHUNK_SYMBOLS:
-            raise LimitExceeded(
-                f"a plane of {width} x {height} cells has over {MAX_CHUNK_SYMBOLS} hyper-symbols; too large to read"
-            )
-        symbols = decode(code.hyper, self._z_indexes(code.q, rows * columns), self.z_tables)
-        z = torch.from_numpy(symbols.reshape(rows, columns, channels)).permute(2, 0, 1)[None]
-        return z.to(self.gain.device).double() * int(self.z_gain[code.q])
-
-    def _check_call(self, q: int, tile_cells: int) -> None:
-        """Raise UsageError unless level and tile can be encoded with."""
-        check_quality(q)
-        if not 1 <= tile_cells**2 * self.config.latent_channels <= MAX_CHUNK_SYMBOLS:
-            raise UsageError(
-                f"a tile of {tile_cells}^2 cells has over {MAX_CHUNK_SYMBOLS} symbols; choose a smaller one"
-            )
-
-    def _check_chunks(self, code: PlaneCode, height: int, width: int, tile_cells: int) -> None:
-        """Raise UsageError or DamagedPacket unless the level exists and every tile has its chunk."""
-        check_quality(code.q)
-        num_tiles = -(-height // tile_cells) * -(-width // tile_cells)
-        if num_tiles != len(code.main):
-            raise DamagedPacket(
-                f"{len(code.main)} chunks where {width} x {height} cells need {num_tiles}; the file is damaged"
-            )
-
-    def encode_arrays(self) -> Mapping[str, np.ndarray]:
-        """Every array of the encode side, by name."""
-        arrays = {f"analysis.{name}": t.cpu().half().numpy() for name, t in self.analysis.state_dict().items()}
-        arrays["gain"] = self.gain.cpu().half().numpy()
-        return arrays
 
 
 class FrozenHyperprior(HyperCoder):
@@ -254,8 +83,8 @@ class FrozenHyperprior(HyperCoder):
             if not isinstance(config, HyperpriorConfig):
                 raise UsageError(f"{type(config).__name__} says no networks; pass them")
             networks = _lite_networks(config)
-        super().__init__(config, z_tables, y_tables, networks.analysis)
-        self.mean_path, self.scale_path = networks.mean_path, networks.scale_path
+        super().__init__(config, z_tables, y_tables, networks.analysis, networks.mean_path)
+        self.scale_path = networks.scale_path
 
     # -- what both sides compute ------------------------------------------------------------------------------------
 
@@ -271,22 +100,21 @@ class FrozenHyperprior(HyperCoder):
         Returns:
             index (M, h, w) uint8 and mean (1, M, h, w) float32.
         """
-        rows = slice(max(tile.top // 4 - _HALO_CELLS, 0), min(-(-tile.bottom // 4) + _HALO_CELLS, z.shape[2]))
-        columns = slice(max(tile.left // 4 - _HALO_CELLS, 0), min(-(-tile.right // 4) + _HALO_CELLS, z.shape[3]))
+        rows = slice(max(tile.top // 4 - HALO_CELLS, 0), min(-(-tile.bottom // 4) + HALO_CELLS, z.shape[2]))
+        columns = slice(max(tile.left // 4 - HALO_CELLS, 0), min(-(-tile.right // 4) + HALO_CELLS, z.shape[3]))
         window = z[:, :, rows, columns]
         cells = (
             slice(tile.top - 4 * rows.start, tile.bottom - 4 * rows.start),
             slice(tile.left - 4 * columns.start, tile.right - 4 * columns.start),
         )
         sixteenths = self.scale_path(window)[0, :, cells[0], cells[1]].to(torch.int32)
-        shifted = (sixteenths + self.index_offset[q].int()[:, None, None]) >> _INDEX_SHIFT  # type: ignore[index]
-        index = shifted.clamp_(0, NUM_SCALES - 1).to(torch.uint8)
+        index = table_numbers(sixteenths, self.index_offset[q].int()[:, None, None])
         with torch.autocast(z.device.type, enabled=False):
             mean = self.mean_path(window.float())[:, :, cells[0], cells[1]]
         return index, mean
 
     def _gains(self, q: int) -> tuple[Tensor, Tensor]:
-        return self.gain[q][None, :, None, None], self.inverse_gain[q][None, :, None, None]  # type: ignore[index]
+        return self.gain[q][None, :, None, None], self.inverse_gain[q][None, :, None, None]
 
     # -- sender -----------------------------------------------------------------------------------------------------
 
@@ -314,8 +142,8 @@ class FrozenHyperprior(HyperCoder):
             part = y[:, :, area.top : area.bottom, area.left : area.right]
             symbols = to_symbols((part - mean) * gain)[0]
             for number, tile in window.tiles:
-                cells = _within(area, tile)
-                chunks[number] = encode(_flat(symbols[:, *cells]), _flat(index[:, *cells]), self.y_tables)
+                cells = within(area, tile)
+                chunks[number] = encode(flat_symbols(symbols[:, *cells]), flat_symbols(index[:, *cells]), self.y_tables)
         return PlaneCode(q, hyper, tuple(chunks))
 
     # -- receiver ---------------------------------------------------------------------------------------------------
@@ -339,65 +167,31 @@ class FrozenHyperprior(HyperCoder):
             index, mean = self.parameters_of(z_hat, code.q, area)
             values = torch.empty_like(mean)
             for number, tile in window.tiles:
-                cells = _within(area, tile)
-                symbols = decode(code.main[number], _flat(index[:, *cells]), self.y_tables)
+                cells = within(area, tile)
+                symbols = decode(code.main[number], flat_symbols(index[:, *cells]), self.y_tables)
                 shape = (tile.bottom - tile.top, tile.right - tile.left, self.config.latent_channels)
                 values[0, :, *cells] = torch.from_numpy(symbols.reshape(shape)).permute(2, 0, 1)
-            values = values.mul_(inverse).add_(mean).nan_to_num_(0.0, VALUE_LIMIT, -VALUE_LIMIT)
-            y_hat[:, :, area.top : area.bottom, area.left : area.right] = values.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
+            y_hat[:, :, area.top : area.bottom, area.left : area.right] = bounded(values.mul_(inverse).add_(mean))
         return y_hat
 
     # -- the standard -----------------------------------------------------------------------------------------------
 
-    def decode_arrays(self) -> Mapping[str, np.ndarray]:
-        """Every array of the decode side, by name: what the codec's digest is taken over."""
-        arrays: dict[str, np.ndarray] = {}
-        for name, tensor in self.mean_path.state_dict().items():
-            arrays[f"mean_path.{name}"] = tensor.cpu().half().numpy()
-        weights, biases = self.scale_path.arrays()
-        for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            arrays[f"scale_path.weight{k}"] = weight.astype(np.int16)
-            arrays[f"scale_path.bias{k}"] = bias.astype(np.int32)
+    def _scale_arrays(self) -> dict[str, np.ndarray]:
+        arrays = integer_arrays(self.scale_path)
         if any(layer.shift != SHIFT_BITS for layer in self.scale_path.layers):
-            arrays["scale_path.shift"] = np.array([layer.shift for layer in self.scale_path.layers], np.uint8)
+            arrays["shift"] = np.array([layer.shift for layer in self.scale_path.layers], np.uint8)
         if self.scale_path.num_thresholds:
-            arrays["scale_path.thresholds"] = self.scale_path.thresholds.cpu().numpy().astype(np.int32)
-        arrays["inverse_gain"] = self.inverse_gain.cpu().half().numpy()
-        for name in ("index_offset", "z_gain", "z_level"):
-            arrays[name] = getattr(self, name).cpu().numpy()
-        for prefix, tables in (("z_tables", self.z_tables), ("y_tables", self.y_tables)):
-            for name, array in tables.to_arrays().items():
-                arrays[f"{prefix}.{name}"] = array
+            arrays["thresholds"] = self.scale_path.thresholds.cpu().numpy().astype(np.int32)
         return arrays
+
+    def _load_scale(self, arrays: Mapping[str, np.ndarray]) -> None:
+        load_integer_arrays(self.scale_path, arrays)
+        if self.scale_path.num_thresholds:
+            self.scale_path.thresholds.copy_(torch.from_numpy(arrays["thresholds"].astype(np.int64)))
 
     @classmethod
     def from_arrays(
         cls, config: PlaneConfig, arrays: Mapping[str, np.ndarray], networks: CodingNetworks | None = None
     ) -> FrozenHyperprior:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are, in networks of these sizes."""
-
-        z_tables, y_tables = (CdfTables.from_arrays(under(arrays, name)) for name in ("z_tables", "y_tables"))
-        codec = cls(config, z_tables, y_tables, networks)
-        codec.mean_path.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "mean_path").items()})
-        codec.analysis.load_state_dict({n: torch.from_numpy(a).float() for n, a in under(arrays, "analysis").items()})
-        layers = range(len(codec.scale_path.layers))
-        codec.scale_path.load_integers(
-            [torch.from_numpy(arrays[f"scale_path.weight{k}"].astype(np.int64)) for k in layers],
-            [torch.from_numpy(arrays[f"scale_path.bias{k}"].astype(np.int64)) for k in layers],
-        )
-        if codec.scale_path.num_thresholds:
-            codec.scale_path.thresholds.copy_(torch.from_numpy(arrays["scale_path.thresholds"].astype(np.int64)))
-        for name in ("gain", "inverse_gain", "index_offset", "z_gain", "z_level"):
-            buffer: Tensor = getattr(codec, name)
-            buffer.copy_(torch.from_numpy(np.asarray(arrays[name])))
-        return codec.eval()
-
-
-def _within(area: Tile, tile: Tile) -> tuple[slice, slice]:
-    """Rows and columns of a tile, counted from the area it lies in."""
-    return slice(tile.top - area.top, tile.bottom - area.top), slice(tile.left - area.left, tile.right - area.left)
-
-
-def _flat(x: Tensor) -> np.ndarray:
-    """(C, h, w) -> flat array in the order row, column, channel."""
-    return np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy()).reshape(-1)
+        return cls(config, *stored_tables(arrays), networks).filled(arrays)

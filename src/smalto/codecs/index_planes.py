@@ -16,7 +16,7 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -26,8 +26,9 @@ from torch.nn import functional as F
 from smalto.codecs.elic import Elic
 from smalto.codecs.elic_frozen import FrozenElic
 from smalto.codecs.freeze import freeze, shipped_state
+from smalto.codecs.hyper_coder import PlaneCode, load_half, shipped
 from smalto.codecs.hyperprior import HyperpriorConfig, MeanScaleHyperprior
-from smalto.codecs.hyperprior_frozen import FrozenHyperprior, PlaneCode
+from smalto.codecs.hyperprior_frozen import FrozenHyperprior
 from smalto.errors import UsageError
 from smalto.layers.gdn import gdn_analysis, gdn_synthesis
 from smalto.weights.store import DIGEST_BYTES, digest, under
@@ -215,7 +216,7 @@ class FrozenPlaneCodec(nn.Module):
     def decode_arrays(self) -> Mapping[str, np.ndarray]:
         """Every array of the decode side: what the digest is taken over."""
         arrays = {f"codec.{name}": array for name, array in self.codec.decode_arrays().items()}
-        return arrays | {f"synthesis.{n}": t.cpu().half().numpy() for n, t in self.synthesis.state_dict().items()}
+        return arrays | shipped(self.synthesis, "synthesis")
 
     @functools.cached_property
     def digest(self) -> bytes:
@@ -228,20 +229,21 @@ class FrozenPlaneCodec(nn.Module):
     def encode_arrays(self) -> Mapping[str, np.ndarray]:
         """Every array of the encode side."""
         arrays = {f"codec.{name}": array for name, array in self.codec.encode_arrays().items()}
-        return arrays | {f"analysis.{n}": t.cpu().half().numpy() for n, t in self.analysis.state_dict().items()}
+        return arrays | shipped(self.analysis, "analysis")
 
-    def load_transforms(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Fill g_a and g_s from the arrays ``analysis.*`` and ``synthesis.*``."""
+    def with_arrays(self, arrays: Mapping[str, np.ndarray]) -> Self:
+        """This codec with g_a and g_s from the arrays ``analysis.*`` and ``synthesis.*``, in evaluation."""
         self._forget_digest()
-        for part in (self.analysis, self.synthesis):
-            own = under(arrays, "analysis" if part is self.analysis else "synthesis")
-            part.load_state_dict({name: torch.from_numpy(array).float() for name, array in own.items()})
+        for name, part in (("analysis", self.analysis), ("synthesis", self.synthesis)):
+            load_half(part, under(arrays, name))
+        return self.eval()
 
-    def take_transforms(self, trained: PlaneCodec) -> None:
-        """Fill g_a and g_s from a trained codec, rounded to half precision as they ship."""
+    def with_trained(self, trained: PlaneCodec) -> Self:
+        """This codec with a trained one's g_a and g_s, rounded to half precision as they ship, on its device."""
         self._forget_digest()
         self.analysis.load_state_dict(shipped_state(trained.analysis.state_dict()))
         self.synthesis.load_state_dict(shipped_state(trained.synthesis.state_dict()))
+        return self.to(next(trained.parameters()).device).eval()
 
 
 class FrozenIndexPlaneCodec(FrozenPlaneCodec):
@@ -259,12 +261,9 @@ class FrozenIndexPlaneCodec(FrozenPlaneCodec):
     @classmethod
     def from_arrays(cls, config: IndexPlaneConfig, arrays: Mapping[str, np.ndarray]) -> FrozenIndexPlaneCodec:
         """The codec whose ``decode_arrays`` and ``encode_arrays`` these are."""
-        codec = cls(config, FrozenHyperprior.from_arrays(config.codec, under(arrays, "codec")))
-        codec.load_transforms(arrays)
-        return codec.eval()
+        return cls(config, FrozenHyperprior.from_arrays(config.codec, under(arrays, "codec"))).with_arrays(arrays)
 
 
-@torch.no_grad()
 def freeze_index_planes(trained: IndexPlaneCodec, positions: Tensor | None = None) -> FrozenIndexPlaneCodec:
     """The coding form of a trained codec, every float rounded to half precision as it ships.
 
@@ -272,6 +271,4 @@ def freeze_index_planes(trained: IndexPlaneCodec, positions: Tensor | None = Non
         trained: weights to freeze.
         positions: (256,) place of each quality level on the trained scale, rising; the identity by default.
     """
-    frozen = FrozenIndexPlaneCodec(trained.config, freeze(trained.codec, positions))
-    frozen.take_transforms(trained)
-    return frozen.to(next(trained.parameters()).device).eval()
+    return FrozenIndexPlaneCodec(trained.config, freeze(trained.codec, positions)).with_trained(trained)

@@ -20,7 +20,7 @@ import numpy as np
 from smalto.bits.packet_parts import CodecNumber
 from smalto.codecs.elic_planes import ElicPlaneConfig, FrozenElicPlaneCodec
 from smalto.codecs.feature_values import bits_of, narrowed, pack_exceptions, unpack_exceptions, widened
-from smalto.codecs.hyperprior_frozen import PlaneCode
+from smalto.codecs.hyper_coder import PlaneCode
 from smalto.codecs.index_planes import HYPERPRIOR, FrozenIndexPlaneCodec, FrozenPlaneCodec
 from smalto.codecs.lloyd_max import LloydMax
 from smalto.codecs.pack import MAX_RANK, guess_layout, pack_plane, plane_shape, unpack_plane
