@@ -19,6 +19,7 @@ from smalto.cli.bench import bench
 from smalto.cli.decode import decode
 from smalto.cli.demo import demo
 from smalto.cli.encode import encode
+from smalto.cli.export import export
 from smalto.cli.features import features
 from smalto.cli.info import info
 from smalto.cli.process import prepare_process
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, encode, decode, run, info, verify, systems, train):
+for command in (demo, encode, decode, run, info, verify, systems, train, export):
     app.command()(command)
 app.add_typer(features, name="features")
 app.add_typer(bench, name="bench")
