@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Outcome
 from tests.weights.installed import use_folder
-from tests.weights.test_index import FEATURES, _write
+from tests.weights.test_index import FEATURES, FILE, SYSTEM, _write
 
 CARD = {"licence": "CC0", "data": "noise", "scores": {"ViT tokens": "1 bit"}, "limits": "draft"}
 
@@ -39,3 +39,23 @@ def test_one_by_name(smalto: Callable[..., Outcome], tmp_path: Path, monkeypatch
     assert record["codec_digest"] == "03"
     assert "encoders  base" in smalto("systems", "default").out
     assert smalto("systems", "planes-9").code == 2
+
+
+def test_cards_of_parts_are_shown(
+    smalto: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"space": FILE, "raw": FILE, "denoise": FILE}
+    cards = {"raw": {**CARD, "licence": "CC BY"}, "denoise": {"licence": "CC0", "recipe": "smalto train"}}
+    space = {**SYSTEM, "files": files, "licence": "CC0", "further_codec_digests": ["0a"], "part_cards": cards}
+    _write(tmp_path, systems={"lite-0": SYSTEM, "neural-space": space})
+    use_folder(monkeypatch, tmp_path)
+    text = smalto("systems", "neural-space").out
+    assert "decoder 01  codec 02, 0a\n" in text
+    assert "  licence   space, denoise: CC0\n  licence   raw: CC BY\n" in text
+    assert "\n\n  raw\n  licence   CC BY\n  score     ViT tokens: 1 bit\n  data      noise\n  limits    draft\n" in text
+    assert text.endswith("\n\n  denoise\n  licence   CC0\n  recipe    smalto train\n")
+    assert "data" not in smalto("systems").out
+    (record,) = json.loads(smalto("systems", "neural-space", "--json").out)
+    assert record["part_cards"]["raw"]["scores"] == CARD["scores"]
+    assert record["further_codec_digests"] == ["0a"]
+    assert "codec 02\n" in smalto("systems", "lite-0").out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smalto.errors import UsageError, WeightsError
-from smalto.weights import feature_codec_record, installed_feature_codecs, installed_systems, system_record
+from smalto.weights import Card, feature_codec_record, installed_feature_codecs, installed_systems, system_record
 from smalto.weights.index import weights_folder
 from tests.weights.installed import use_folder
 
@@ -53,6 +53,34 @@ def test_an_index_without_feature_codecs(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(WeightsError, match="cannot read the record of weights"):
         installed_systems()
+
+
+def test_a_system_of_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = {"licence": "CC BY", "data": "captures", "scores": {"CPSNR": "40 dB"}}
+    space = {
+        **SYSTEM,
+        "space": "neural-0",
+        "files": {"space": FILE, "raw": FILE},
+        "further_codec_digests": ["0a", "0b"],
+        "trained_decoder_digests": ["0c"],
+        "licence": "CC0",
+        "part_cards": {"raw": raw},
+    }
+    (tmp_path / "index.json").write_text(json.dumps({"default": "x", "systems": {"x": space, "lite-0": SYSTEM}}))
+    use_folder(monkeypatch, tmp_path)
+    record = system_record("x")
+    assert (record.further_codec_digests, record.trained_decoder_digests) == (("0a", "0b"), ("0c",))
+    assert record.part_cards == {"raw": Card(**raw)}  # type: ignore[arg-type]
+    assert (record.card_of("raw").licence, record.card_of("space").licence) == ("CC BY", "CC0")
+    assert hash(record) == hash(system_record("x"))
+    for codec, is_read in (("02", True), ("0a", True), ("0b", True), ("0c", False), ("", False)):
+        assert record.reads("neural-0", "01", codec) is is_read
+    assert not record.reads("neural-0", "0c", "02")  # files name decoders as shipped
+    assert not record.reads("neural-1", "01", "02")
+    old = system_record("lite-0")
+    assert (old.further_codec_digests, old.part_cards, old.card_of("codec")) == ((), {}, old)
+    assert old.reads("lite-0", "01", "02")
+    assert not old.reads("lite-0", "01", "0a")
 
 
 def test_every_installed_file_is_on_record_and_all_are_small() -> None:

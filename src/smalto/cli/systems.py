@@ -11,6 +11,7 @@ import typer
 
 from smalto.cli.options import Json
 from smalto.weights import (
+    Card,
     FeatureCodecRecord,
     SystemRecord,
     WeightFile,
@@ -49,14 +50,29 @@ def _summary(record: SystemRecord | FeatureCodecRecord) -> list[str]:
     marks = [mark for mark, holds in (("default", default), ("draft: may vanish", record.draft)) if holds]
     lines = [f"{record.name} ({', '.join(marks)})" if marks else record.name]
     if isinstance(record, SystemRecord):
-        lines.append(f"  space     {record.space}  decoder {record.decoder_digest}  codec {record.codec_digest}")
+        codecs = ", ".join((record.codec_digest or "none", *record.further_codec_digests))
+        lines.append(f"  space     {record.space}  decoder {record.decoder_digest}  codec {codecs}")
     else:
         lines.append(f"  tier      {record.tier}  codec {record.codec_digest}")
     lines.append(f"  size      {_size(record.files)}")
     if isinstance(record, SystemRecord):
         lines.append(f"  tasks     {', '.join(record.tasks)}")
-    lines.append(f"  licence   {record.licence}")
-    return lines + [f"  score     {name}: {value}" for name, value in record.scores.items()]
+    return lines + _licences(record) + _scores(record)
+
+
+def _licences(record: SystemRecord | FeatureCodecRecord) -> list[str]:
+    """The licence of the weights; where parts have others, each with its parts."""
+    by_licence: dict[str, list[str]] = {}
+    for part in record.files:
+        card = record.card_of(part) if isinstance(record, SystemRecord) else record
+        by_licence.setdefault(card.licence, []).append(part)
+    if len(by_licence) < 2:
+        return [f"  licence   {record.licence}"]
+    return [f"  licence   {', '.join(parts)}: {licence}" for licence, parts in by_licence.items()]
+
+
+def _scores(card: Card) -> list[str]:
+    return [f"  score     {name}: {value}" for name, value in card.scores.items()]
 
 
 def _size(files: Mapping[str, WeightFile]) -> str:
@@ -66,9 +82,15 @@ def _size(files: Mapping[str, WeightFile]) -> str:
 
 def _details(record: SystemRecord | FeatureCodecRecord) -> list[str]:
     lines = [f"  encoders  {', '.join(record.encoders)}"] if isinstance(record, SystemRecord) else []
-    for title, text in (("data", record.data), ("recipe", record.recipe), ("hardware", record.hardware)):
-        lines += [f"  {title:<9} {text}"] if text else []
-    lines += [f"  limits    {record.limits}"] if record.limits else []
+    lines += _card(record)
     for part, file in record.files.items():
         lines.append(f"  weights   {part}: {file.name}, {file.num_bytes:,} bytes, sha256 {file.sha256}")
+    for part, card in record.part_cards.items() if isinstance(record, SystemRecord) else ():
+        lines += ["", f"  {part}", f"  licence   {card.licence}", *_scores(card), *_card(card)]
     return lines
+
+
+def _card(card: Card) -> list[str]:
+    """What a card says, but licence and scores."""
+    texts = (("data", card.data), ("recipe", card.recipe), ("hardware", card.hardware), ("limits", card.limits))
+    return [f"  {title:<9} {text}" for title, text in texts if text]

@@ -1,6 +1,7 @@
 """The weights that come with the package, and the record of what each is: ``index.json``."""
 
 from smalto.weights.index import (
+    Card,
     FeatureCodecRecord,
     SystemRecord,
     WeightFile,
@@ -11,6 +12,7 @@ from smalto.weights.index import (
 )
 
 __all__ = [
+    "Card",
     "FeatureCodecRecord",
     "SystemRecord",
     "WeightFile",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,24 +32,46 @@ class WeightFile:
     num_parameters: int
 
 
-@dataclass(frozen=True)
-class SystemRecord:
-    """What is known of an installed system without loading it.
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What people must know of weights before they use them.
 
     Args:
-        name: name for ``smalto.load``.
-        space: name of its space; one ending in ``-0`` is a draft that may vanish.
-        decoder_digest: first 8 bytes of the frozen decoder's digest, hexadecimal.
-        codec_digest: first 8 bytes of the digest of the codec's decode side, hexadecimal.
-        tasks: what ``run`` answers from a file of this space.
-        encoders: names that ``encode --encoder`` knows; the first is the default.
-        files: weights by part.
         licence: of the weights.
         data: what they were trained on, with its licence.
         recipe: the command that trains them.
         hardware: what that ran on, and for how long.
         scores: measured figures, by name.
         limits: what they are bad at.
+    """
+
+    licence: str = ""
+    data: str = ""
+    recipe: str = ""
+    hardware: str = ""
+    scores: Mapping[str, str] = field(default_factory=dict, hash=False)
+    limits: str = ""
+
+
+CARD_KEYS = tuple(entry.name for entry in fields(Card))
+
+
+@dataclass(frozen=True)
+class SystemRecord(Card):
+    """What is known of an installed system without loading it; its own card is that of its space.
+
+    Args:
+        name: name for ``smalto.load``.
+        space: name of its space; one ending in ``-0`` is a draft that may vanish.
+        decoder_digest: first 8 bytes of the frozen decoder's digest, hexadecimal.
+        codec_digest: first 8 bytes of the digest of the default codec's decode side, hexadecimal; empty while a system
+            made of parts has none.
+        tasks: what ``run`` answers from a file of this space.
+        encoders: names that ``encode --encoder`` knows; the first is the default.
+        files: weights by part.
+        further_codec_digests: of other codecs of the space that the system reads, like ``codec_digest``.
+        trained_decoder_digests: of this decoder before it was coded, as parts may have recorded it in training.
+        part_cards: cards of parts that were trained by themselves.
     """
 
     name: str
@@ -59,21 +81,27 @@ class SystemRecord:
     tasks: tuple[str, ...]
     encoders: tuple[str, ...]
     files: Mapping[str, WeightFile] = field(hash=False)
-    licence: str = ""
-    data: str = ""
-    recipe: str = ""
-    hardware: str = ""
-    scores: Mapping[str, str] = field(default_factory=dict, hash=False)
-    limits: str = ""
+    further_codec_digests: tuple[str, ...] = ()
+    trained_decoder_digests: tuple[str, ...] = ()
+    part_cards: Mapping[str, Card] = field(default_factory=dict, hash=False)
 
     @property
     def draft(self) -> bool:
         """Whether the space may vanish in a later release."""
         return self.space.endswith("-0")
 
+    def reads(self, space_name: str, decoder_digest: str, codec_digest: str) -> bool:
+        """Whether the system reads files that name this space and these digests, in hexadecimal."""
+        codecs = (self.codec_digest, *self.further_codec_digests)
+        return (self.space, self.decoder_digest) == (space_name, decoder_digest) and codec_digest in codecs
+
+    def card_of(self, part: str) -> Card:
+        """The card of a part: its own, or that of the system."""
+        return self.part_cards.get(part, self)
+
 
 @dataclass(frozen=True)
-class FeatureCodecRecord:
+class FeatureCodecRecord(Card):
     """What is known of an installed learned feature codec without loading it.
 
     Args:
@@ -81,24 +109,12 @@ class FeatureCodecRecord:
         tier: ``hyperprior`` or ``elic``, the tier of ``FeatureCodec`` that it serves.
         codec_digest: first 8 bytes of the digest of its decode side, hexadecimal: what profiles hold.
         files: weights by part.
-        licence: of the weights.
-        data: what they were trained on, with its licence.
-        recipe: the command that trains them.
-        hardware: what that ran on, and for how long.
-        scores: measured figures, by name.
-        limits: what they are bad at.
     """
 
     name: str
     tier: str
     codec_digest: str
     files: Mapping[str, WeightFile] = field(hash=False)
-    licence: str = ""
-    data: str = ""
-    recipe: str = ""
-    hardware: str = ""
-    scores: Mapping[str, str] = field(default_factory=dict, hash=False)
-    limits: str = ""
 
     @property
     def draft(self) -> bool:
@@ -127,20 +143,22 @@ def _index() -> _Index:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot read the record of weights ({error}); reinstall smalto") from error
-    systems, feature_codecs = {}, {}
-    for name, row in content["systems"].items():
-        row["tasks"], row["encoders"] = tuple(row["tasks"]), tuple(row["encoders"])
-        files = _files(row)
-        systems[name] = SystemRecord(name=name, files=files, **row)
-    for name, row in content.get("feature_codecs", {}).items():
-        files = _files(row)
-        feature_codecs[name] = FeatureCodecRecord(name=name, files=files, **row)
+    systems = {name: _system(name, row) for name, row in content["systems"].items()}
+    feature_codecs = {
+        name: FeatureCodecRecord(**{**row, "name": name, "files": _files(row)})
+        for name, row in content.get("feature_codecs", {}).items()
+    }
     return _Index(content["default"], systems, feature_codecs)
 
 
+def _system(name: str, row: dict[str, Any]) -> SystemRecord:
+    lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
+    cards = {part: Card(**card) for part, card in row.get("part_cards", {}).items()}
+    return SystemRecord(**{**row, **lists, "name": name, "files": _files(row), "part_cards": cards})
+
+
 def _files(row: dict[str, Any]) -> dict[str, WeightFile]:
-    """The files of a record, taken out of it."""
-    return {part: WeightFile(**entry) for part, entry in row.pop("files").items()}
+    return {part: WeightFile(**entry) for part, entry in row["files"].items()}
 
 
 def installed_systems() -> tuple[SystemRecord, ...]:
