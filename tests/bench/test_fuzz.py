@@ -124,7 +124,7 @@ _in_process.limit_s = 10.0  # type: ignore[attr-defined]
 
 @pytest.fixture
 def _miniature_installed(target: FuzzTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smalto.cli.packets.LoadedSystems.reading", lambda self, packet: target.system)
+    monkeypatch.setattr("smalto.cli.packets.LoadedSystems.reading", lambda self, packets, task: target.system)
     monkeypatch.setattr("smalto.cli.info.answered_tasks", lambda header: ("reconstruct",))
 
 

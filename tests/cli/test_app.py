@@ -63,7 +63,8 @@ def test_version(smalto: Callable[..., Outcome]) -> None:
         (("encode", "x.png", "--bpp", "nan"), "--bpp nan: not a rate"),
         (("encode", "x.png", "--tile", "100"), "--tile 100: not a tile"),
         (("encode", "x.png", "--effort", "3"), "leave --effort out"),
-        (("encode", "x.png", "--with", "huvr-0"), "leave --with out"),
+        (("encode", "x.png", "--with", "huvr-0"), "no system is called 'huvr-0'"),
+        (("encode", "x.png", "--with", "lite,,lite"), "names divided by commas"),
         (("encode", "x.png"), "x.png: no such file"),
     ],
 )

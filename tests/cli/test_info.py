@@ -49,7 +49,7 @@ def test_text_is_for_people(smalto: Callable[..., Outcome], packet_file: Path) -
     assert f"{packet_file.stat().st_size} bytes" in text
     assert "bits_per_pixel (whole file)" in text
     assert "draft: may vanish" in text
-    assert "none: its space is not installed here" in text
+    assert "none: no space of it is installed here" in text
     assert "hyperprior, q 128, 2 chunks" in text
 
 

@@ -103,6 +103,23 @@ def test_web_addresses_are_inputs_and_become_files_here() -> None:
     ]
 
 
+def test_pairs_become_one_output_named_after_the_first(pictures: list[str], tmp_path: Path) -> None:
+    left, right, other = pictures
+    (job,) = plan_jobs([left, right], None, None, ".depth.png", 2)
+    assert job == Job(left, str(tmp_path / "a.depth.png"), (right,))
+    assert job.sources == (left, right)
+    assert job.source_name == f"{left} and {right}"
+    assert plan_jobs([left, right], str(tmp_path / "o"), None, ".png", 2)[0].target == str(tmp_path / "o")
+    assert [job.target for job in plan_jobs([left, right, other, right], None, None, ".x", 2)] == [
+        str(tmp_path / "a.x"),
+        str(tmp_path / "b.c.x"),
+    ]
+    with pytest.raises(UsageError, match="one output for 4 inputs"):
+        plan_jobs([left, right, other, right], "o", None, ".x", 2)
+    with pytest.raises(UsageError, match="would replace the input"):
+        plan_jobs([left, right], right, None, ".x", 2)
+
+
 def test_target_is_replaced_whole(tmp_path: Path) -> None:
     target = tmp_path / "o"
     target.write_bytes(b"old")

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image as PilImages
 
 import smalto as package
 from smalto import Packet, systems
+from smalto.systems.joined_packets import join_packets
 from tests.cli.conftest import Outcome
 
 Command = Callable[..., Outcome]
@@ -155,8 +157,10 @@ def test_upscale_doubles_and_compare_stands_beside(smalto: Command, coded: Path)
         assert answer.size == (202, 150)
         right = np.asarray(answer)
     with PilImages.open(coded.with_name("waves.upscale.compare.png")) as sheet:
-        assert sheet.size == (404, 150)
-        assert np.array_equal(np.asarray(sheet)[:, 202:], right)
+        shown = np.asarray(sheet)  # a caption above each, a gap between them
+        assert shown.shape == (20 + 150, 202 + 6 + 202, 3)
+        assert np.array_equal(shown[20:, 208:], right)
+        assert not np.array_equal(shown[20:, :202], right)
 
 
 def test_compare_needs_something_to_compare(smalto: Command, coded: Path) -> None:
@@ -181,6 +185,19 @@ def test_several_files_into_a_folder(smalto: Command, coded: Path, tmp_path: Pat
     other.write_bytes(coded.read_bytes())
     assert smalto("decode", coded, other, "-d", tmp_path / "out").code == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["other.decoded.png", "waves.decoded.png"]
+
+
+def test_a_file_of_two_spaces_is_read_by_the_one_that_is_installed(
+    smalto: Command, coded: Path, packet: Packet, tmp_path: Path
+) -> None:
+    own = Packet.load(coded)
+    other = replace(packet, height=own.height, width=own.width, metadata={}, file_id=b"")
+    join_packets([other, own]).save(tmp_path / "both.smalto")
+    assert smalto("decode", coded, tmp_path / "both.smalto").code == 0
+    assert (tmp_path / "both.decoded.png").read_bytes() == (tmp_path / "waves.decoded.png").read_bytes()
+    record = json.loads(smalto("info", tmp_path / "both.smalto", "--json").out)
+    assert [space["name"] for space in record["spaces"]] == ["elsewhere-0", own.spaces[0].name]
+    assert set(TASKS) <= set(record["tasks"])
 
 
 def test_damage_is_exit_3_and_leaves_the_old_output(smalto: Command, coded: Path, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def decode(
 ) -> None:
     """Decode files to pictures.
 
-    Without -o or -d each picture is NAME.decoded.png beside its file. The extension chooses the format.
+    Without -o or -d each picture is NAME.decoded.png beside its file. The extension chooses the format. Of a file of
+    several spaces the first that is installed is decoded.
     """
     jobs = plan_jobs(files, output, directory, ".decoded.png")
     check_endings(jobs)
@@ -34,6 +35,6 @@ def decode(
     for job in reporter.track(jobs, "decode"):
         with naming(job.source_name):
             packet = read_packet(job.source)
-            picture = systems.reading(packet).run("reconstruct", packet)
+            picture = systems.reading([packet], "reconstruct").run("reconstruct", packet)
         write_answer(picture, job.target, "reconstruct")
         reporter.line(f"{job.source_name} -> {job.target_name}: {picture.width} x {picture.height} pixels")

@@ -94,7 +94,7 @@ def _lines(record: dict[str, Any]) -> list[str]:
         note = "  (draft: may vanish in a later version)" if space["draft"] else ""
         digests = f"decoder {space['decoder_digest']}  codec {space['codec_digest']}"
         lines.append(f"  space     {space['name']}  {digests}{note}")
-    lines.append(f"  tasks     {', '.join(record['tasks']) or 'none: its space is not installed here'}")
+    lines.append(f"  tasks     {', '.join(record['tasks']) or 'none: no space of it is installed here'}")
     lines += [f"  metadata  {key} = {value}" for key, value in record["metadata"].items()]
     first, last = record["header_bytes"]
     lines.append(f"  bytes {first}..{last}  header")

@@ -20,20 +20,26 @@ Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Folder 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 QUALITY_WORDS = ("low", "medium", "high")
+ARCHIVE = "archive"
 
 
-def parse_quality(text: str) -> str | float:
+def parse_quality(text: str, archive: bool = False) -> str | float:
     """``low``, ``medium``, ``high``, or a number 0..100.
+
+    Args:
+        text: what the user wrote.
+        archive: take ``archive`` too.
 
     Raises:
         UsageError: anything else.
     """
-    if text in QUALITY_WORDS:
+    if text in QUALITY_WORDS or (archive and text == ARCHIVE):
         return text
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0.0 <= value <= 100.0:
-        raise UsageError(f"--quality {text}: not a quality; use low, medium, high or a number 0..100")
+        words = ", ".join((*QUALITY_WORDS, ARCHIVE) if archive else QUALITY_WORDS)
+        raise UsageError(f"--quality {text}: not a quality; use {words} or a number 0..100")
     return value

@@ -18,15 +18,27 @@ PIPE = "-"
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the output it becomes; either may be ``-``, the pipe."""
+    """One input, or several views of one scene, and the output they become; each may be ``-``, the pipe.
+
+    Args:
+        source: the input, of several views the first.
+        target: the output.
+        further: the other views.
+    """
 
     source: str
     target: str
+    further: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every input."""
+        return (self.source, *self.further)
 
     @property
     def source_name(self) -> str:
-        """The input's name for messages."""
-        return display_name(self.source)
+        """The inputs' names for messages."""
+        return " and ".join(display_name(source) for source in self.sources)
 
     @property
     def target_name(self) -> str:
@@ -61,14 +73,17 @@ def check_inputs(sources: Sequence[str]) -> None:
             raise UsageError(f"{source}: no such file; check the name")
 
 
-def plan_jobs(sources: Sequence[str], output: str | None, directory: str | None, ending: str) -> list[Job]:
-    """Pair every input with its output.
+def plan_jobs(
+    sources: Sequence[str], output: str | None, directory: str | None, ending: str, num_views: int = 1
+) -> list[Job]:
+    """Pair every input, or group of inputs, with its output.
 
     Args:
         sources: inputs; ``-`` is the pipe, which goes to the pipe unless an output is named.
         output: the one output's name, or None.
         directory: a folder for the outputs, or None for beside each input.
-        ending: what replaces the input's extension in an output's name, as ``.smalto``.
+        ending: what replaces the first input's extension in an output's name, as ``.smalto``.
+        num_views: inputs that become one output together; ``sources`` holds groups of so many, one after another.
 
     Raises:
         UsageError: an input is missing, two inputs share one output, or an output is one of the inputs.
@@ -76,14 +91,16 @@ def plan_jobs(sources: Sequence[str], output: str | None, directory: str | None,
     check_inputs(sources)
     if output is not None and directory is not None:
         raise UsageError("-o and -d: only one of them can say where the output goes; leave one out")
-    if output is not None and len(sources) > 1:
+    if output is not None and len(sources) > num_views:
         raise UsageError(f"-o {output}: one output for {len(sources)} inputs; use -d for a folder")
     if output is not None and output != PIPE and os.path.isdir(output):
         raise UsageError(f"-o {output}: is a folder; use -d {output}")
     if output is not None and output != PIPE and not Path(output).parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {Path(output).parent}; make it first")
+    groups = [tuple(sources[first : first + num_views]) for first in range(0, len(sources), num_views)]
     jobs = [
-        Job(source, output if output is not None else _output_name(source, directory, ending)) for source in sources
+        Job(first, output if output is not None else _output_name(first, directory, ending), tuple(further))
+        for first, *further in groups
     ]
     _refuse_collisions(jobs)
     if any(job.target == PIPE for job in jobs) and sys.stdout.isatty():
@@ -141,7 +158,7 @@ def _output_name(source: str, directory: str | None, ending: str) -> str:
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     taken: dict[str, str] = {}
-    inputs = {os.path.realpath(job.source): job.source for job in jobs if job.source != PIPE}
+    inputs = {os.path.realpath(source): source for job in jobs for source in job.sources if source != PIPE}
     for job in jobs:
         if job.target == PIPE:
             continue

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smalto.cli.outputs import display_name, open_source
-from smalto.cli.registry import system_for
+from smalto.cli.registry import find_system, system_for
 
 if TYPE_CHECKING:
     from smalto.bits.array_set_reader import ArraySetReader
@@ -47,20 +48,27 @@ class LoadedSystems:
     """Systems that read files, each loaded when its first file comes.
 
     Args:
-        name: the system for every file, or None for the one each file names.
+        name: the system for every file, as ``find_system`` takes it, or None for one that each file names.
         device: where networks run.
+
+    Raises:
+        UsageError: no system of that name is installed.
     """
 
     def __init__(self, name: str | None, device: str) -> None:
-        self._name = name
+        self._name = None if name is None else find_system(name).name
         self._device = device
         self._loaded: dict[str, System] = {}
 
-    def reading(self, packet: Packet) -> System:
-        """The system for ``packet``."""
+    def reading(self, packets: Sequence[Packet], task: str) -> System:
+        """The system that answers a task from packets, one for each view.
+
+        Raises:
+            UsageError: systems read the packets, and none of them answers the task.
+        """
         from smalto import load
 
-        name = self._name if self._name is not None else system_for(packet.spaces)
+        name = self._name if self._name is not None else system_for([packet.spaces for packet in packets], task)
         if name not in self._loaded:
             self._loaded[name] = load(name, device=self._device)
         return self._loaded[name]

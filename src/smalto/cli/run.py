@@ -1,4 +1,4 @@
-"""``smalto run``: one task, answered from each file's latent."""
+"""``smalto run``: one task, answered from each file's latent, or from a pair's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 from smalto.cli.answers import check_endings, side_by_side, write_answer
 from smalto.cli.options import Device, Directory, Output, Packets, ReadingSystem
-from smalto.cli.outputs import PIPE, Job, naming, plan_jobs, write_target
+from smalto.cli.outputs import PIPE, Job, display_name, naming, plan_jobs, write_target
 from smalto.cli.packets import LoadedSystems, read_packet
-from smalto.cli.registry import check_task
+from smalto.cli.registry import check_task, num_views
 from smalto.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,18 +27,22 @@ def run(
     output: Output = None,
     directory: Directory = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also write NAME.compare.png: the decoder's picture enlarged, the answer.")
+        bool, typer.Option("--compare", help="Also write NAME.compare.png: the decoder's picture, the answer.")
     ] = False,
     system: ReadingSystem = None,
     device: Device = "cpu",
 ) -> None:
     """Answer a task from the latent of files.
 
-    Without -o or -d each answer is NAME.TASK.png beside its file. The extension chooses the form: .png a picture,
-    .npy the numbers, .json for scripts.
+    Without -o or -d each answer is NAME.TASK.png beside its file. The extension chooses the form: .png a picture for
+    people, .npy or .npz the numbers, .json for scripts. Depth takes the left file, then the right; more pairs may
+    follow, and answers are named after the left files.
     """
     check_task(system, task)
-    jobs = plan_jobs(files, output, directory, f".{task}.png")
+    views = num_views(task)
+    if len(files) % views:
+        raise UsageError(f"{task}: takes the left file, then the right, and more such pairs; {len(files)} is no pair")
+    jobs = plan_jobs(files, output, directory, f".{task}.png", views)
     check_endings(jobs)
     if compare and task == DECODER_TASK:
         raise UsageError("--compare: reconstruct is what others are compared with; leave --compare out")
@@ -52,11 +56,14 @@ def run(
 
 
 def _run_one(systems: LoadedSystems, task: str, job: Job, compare: bool) -> None:
+    packets = []
+    for source in job.sources:
+        with naming(display_name(source)):
+            packets.append(read_packet(source))
     with naming(job.source_name):
-        packet = read_packet(job.source)
         tasks = [DECODER_TASK, task] if compare else [task]
-        answers = systems.reading(packet).run(tasks, packet)
+        answers = systems.reading(packets, task).run(tasks, packets[0] if len(packets) == 1 else packets)
     write_answer(answers[-1], job.target, task)
     if compare:
         beside = Path(job.target)
-        write_target(str(beside.with_name(f"{beside.stem}.compare.png")), side_by_side(answers[0], answers[-1]))
+        write_target(str(beside.with_name(f"{beside.stem}.compare.png")), side_by_side(answers[0], answers[-1], task))
