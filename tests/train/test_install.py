@@ -141,10 +141,12 @@ def test_a_head_joins_the_installed_codec_without_its_run(
     use_folder(monkeypatch, target)
     assert read_installed(system_record().files["upscale"]).keys() == {"a.weight"}
     capsys.readouterr()
-    trained_before = _head(tmp_path / "c", _record(codec_run, "codec")["decoder_digest"])
-    assert _install(tmp_path, trained_before) == 2  # nobody can tell without the run which decoder it was coded from
+    assert _install(tmp_path, _head(tmp_path / "c", "ef" * 8)) == 2
     assert "trained on another decoder" in capsys.readouterr().err
     assert json.loads((target / "index.json").read_text())["systems"]["lite-0"] == again
+    before_coding = _record(codec_run, "codec")["decoder_digest"]
+    assert again["trained_decoder_digests"] == [before_coding]
+    assert _install(tmp_path, _head(tmp_path / "d", before_coding)) == 0
 
 
 def test_a_head_of_another_decoder_is_refused(
@@ -161,8 +163,9 @@ def test_no_codec_a_short_card_and_wrong_mixtures_are_named(
     head = _head(tmp_path / "b", "ab" * 8)
     for arguments, card, message in (
         ((head,), None, "no run holds weights/codec.json"),
+        ((tmp_path / "none",), None, "no weights to install"),
         ((head,), {"licence": "CC0"}, "the card lacks data, recipe, hardware, scores, limits"),
-        ((codec_run, planes_run), None, "install a feature codec by itself"),
+        ((codec_run, planes_run), None, "and a feature codec by itself"),
         ((codec_run, "--name", "lite-1"), None, "image systems are installed as lite-0"),
     ):
         assert _install(tmp_path, *arguments, card=card) == 2

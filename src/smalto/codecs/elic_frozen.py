@@ -6,7 +6,7 @@
     receiver:  z symbols, chunk ─► scale path + rANS ─► symbols ─► mean path ─► y_hat
 
 The receiver has all symbols of a tile before it computes a mean: no value can change what is decoded.
-docs/format-elic.md describes a chunk; the hyper section is that of ``hyperprior_frozen``. Legend as in ``elic``.
+docs/format-elic.md describes a chunk; the hyper section is that of ``hyper_coder``. Legend as in ``elic``.
 """
 
 from __future__ import annotations

@@ -9,111 +9,108 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smalto.errors import SmaltoError, UsageError, WeightsError
+from smalto.errors import SmaltoError, UsageError
 from smalto.files import replace_file
 from smalto.systems.feature_networks import PARTS as TIER_PARTS
 from smalto.systems.feature_networks import codec_of_arrays
 from smalto.systems.multitask_codec import LITE_NAME, lite_networks
+from smalto.systems.shared_space import SYSTEM_NAME as SPACE_NAME
+from smalto.train.install_parts import Installed, RunPart, check_decoders, checked_digests, found_parts, write_coded
+from smalto.train.install_space import PARTS as SPACE_PARTS
+from smalto.train.install_space import install_space
 from smalto.weights.coded import code, restore
-from smalto.weights.index import weights_folder
-from smalto.weights.store import read_arrays, write_arrays
+from smalto.weights.index import CARD_KEYS, weights_folder
+from smalto.weights.store import read_arrays
 
-_CARD_KEYS = ("licence", "data", "recipe", "hardware", "scores", "limits")
 _TASKS = {"codec": "reconstruct", "upscale": "upscale"}
 _TIERS = {part: tier for tier, part in TIER_PARTS.items()}
 _INDEX = "index.json"
-
-Digests = Callable[[Mapping[str, np.ndarray]], dict[str, str]]
-
-
-@dataclass(frozen=True)
-class RunPart:
-    """Weights that a run left.
-
-    Args:
-        part: ``codec``, ``upscale``, ``planes`` or ``elic``.
-        path: of the safetensors file, in half precision.
-        record: the JSON beside it.
-    """
-
-    part: str
-    path: Path
-    record: Mapping[str, object]
+_FEATURES = "feature_codecs"
+_KINDS = {_FEATURES: _TIERS, SPACE_NAME: SPACE_PARTS, LITE_NAME: _TASKS}  # the parts of each system
 
 
-def install(runs: list[Path], card: Path, target: Path, name: str | None = None) -> tuple[str, dict[str, object]]:
+def install(runs: list[Path], card: Path, target: Path, name: str | None = None) -> Installed:
     """Code the weights of runs into a folder and write their record.
 
     Args:
-        runs: folders that ``smalto train`` made: one with an image codec, any with heads trained on that codec, before
-            or after it was installed; or heads alone, trained on the installed decoder; or one with a learned feature
-            codec.
-        card: JSON with licence, data, recipe, hardware, scores and limits, all in words for people.
+        runs: folders that ``smalto train`` made, of one system: an image codec, any with heads trained on that codec,
+            before or after it was installed, or such heads alone; or parts of the shared neural space, likewise; or one
+            with a learned feature codec.
+        card: JSON with licence, data, recipe, hardware, scores and limits, all in words for people. Of the parts of the
+            shared neural space that are in these runs; all other systems have one card.
         target: the folder of ``index.json``.
-        name: of a feature codec; by default its part and ``-0``. The image system is always ``lite-0``.
+        name: of a feature codec; by default its part and ``-0``. Systems of images have names of their own.
 
     Returns:
-        Name and record.
+        What is on record now.
 
     Raises:
         UsageError: runs do not fit together, a head was trained on another decoder, or the card lacks an entry.
         WeightsError: weights are not those that their run recorded.
     """
-    facts = json.loads(card.read_text())
-    missing = [key for key in _CARD_KEYS if key not in facts]
-    if missing:
-        raise UsageError(f"{card}: the card lacks {', '.join(missing)}")
-    facts = {key: facts[key] for key in _CARD_KEYS}
-    parts = _found(runs)
+    facts = _card(card)
+    parts = found_parts(runs, (*_TASKS, *_TIERS, *SPACE_PARTS))
+    kinds = [kind for kind, names in _KINDS.items() if any(part in names for part in parts)]
+    if not kinds:
+        raise UsageError(f"{', '.join(map(str, runs))}: no weights to install; name folders of finished runs")
+    if len(kinds) > 1 or (kinds == [_FEATURES] and len(parts) > 1):
+        raise UsageError(f"runs hold {', '.join(parts)}; install one system at a time, and a feature codec by itself")
+    kind = kinds[0]
+    if kind != _FEATURES and name not in (None, kind):
+        raise UsageError(f"--name {name}: image systems are installed as {kind}; leave it out")
     path = target / _INDEX
     index = json.loads(path.read_text()) if path.is_file() else {"default": LITE_NAME, "systems": {}}
-    feature_parts = [part for part in parts.values() if part.part in _TIERS]
-    if feature_parts:
-        if len(parts) > 1:
-            raise UsageError(f"runs hold {', '.join(parts)}; install a feature codec by itself")
-        name = f"{feature_parts[0].part}-0" if name is None else name
-        section, record = "feature_codecs", _feature_codec(feature_parts[0], name, target)
+    section = index.setdefault(_FEATURES if kind == _FEATURES else "systems", {})
+    if kind == _FEATURES:
+        (part,) = parts.values()
+        done = _feature_codec(part, f"{part.part}-0" if name is None else name, facts, target)
     else:
-        if name not in (None, LITE_NAME):
-            raise UsageError(f"--name {name}: image systems are installed as {LITE_NAME}; leave it out")
-        name, section = LITE_NAME, "systems"
-        installed = index["systems"].get(LITE_NAME)
-        record = _image_system(parts, target) if "codec" in parts else _with_heads(installed, parts, target)
-    record |= facts
-    index.setdefault(section, {})[name] = record
+        install_system = install_space if kind == SPACE_NAME else _image_system
+        done = install_system(parts, section.get(kind), facts, target)
+    before = section.get(done.name, {})
+    section[done.name] = done.record
     replace_file(path, (json.dumps(index, indent=2) + "\n").encode())
-    return name, record
+    for part in done.dropped:
+        (target / before["files"][part]["name"]).unlink(missing_ok=True)
+    return done
 
 
-def _found(runs: list[Path]) -> dict[str, RunPart]:
-    """What runs hold, by part; the last one of a part counts."""
-    parts = {}
-    for run in runs:
-        for part in (*_TASKS, *_TIERS):
-            path = run / "weights" / f"{part}.json"
-            if path.is_file():
-                parts[part] = RunPart(part, path.with_suffix(".safetensors"), json.loads(path.read_text()))
-    return parts
+def _card(path: Path) -> dict[str, Any]:
+    """What a card says, and nothing else. Raises UsageError when an entry is missing."""
+    facts = json.loads(path.read_text())
+    missing = [key for key in CARD_KEYS if key not in facts]
+    if missing:
+        raise UsageError(f"{path}: the card lacks {', '.join(missing)}")
+    return {key: facts[key] for key in CARD_KEYS}
 
 
-def _image_system(parts: Mapping[str, RunPart], target: Path) -> dict[str, object]:
+def _image_system(
+    parts: Mapping[str, RunPart], installed: dict[str, Any] | None, facts: dict[str, Any], target: Path
+) -> Installed:
+    """Code an image codec and its heads, or heads for the installed one."""
+    record = _with_codec(parts, target) if "codec" in parts else _with_heads(installed, parts, target)
+    return Installed(LITE_NAME, record | facts)
+
+
+def _with_codec(parts: Mapping[str, RunPart], target: Path) -> dict[str, object]:
     """Code an image codec and its heads; gives the record without the card."""
-    arrays = _checked(parts["codec"], _image_digests)
+    arrays = checked_digests(parts["codec"], _image_digests)
     digests = _image_digests(restore(*code(arrays)))
-    decoders = {parts["codec"].record["decoder_digest"], digests["decoder_digest"]}  # in the run, and as it ships
+    trained = parts["codec"].decoder_digest  # in the run; digests are those that ship
     heads = {name: part for name, part in parts.items() if name != "codec"}
-    _check_heads(heads, decoders)
-    files = {"codec": _file(parts["codec"], arrays, target / f"{LITE_NAME}.safetensors"), **_head_files(heads, target)}
+    check_decoders(heads.values(), {trained, digests["decoder_digest"]})
+    codec = write_coded(parts["codec"], arrays, target / f"{LITE_NAME}.safetensors")
+    files = {"codec": codec, **_head_files(heads, target)}
     return {
         "space": LITE_NAME,
         **digests,
+        "trained_decoder_digests": [trained],
         "tasks": [_TASKS[part] for part in files],
         "encoders": ["base"],
         "files": files,
@@ -124,34 +121,28 @@ def _with_heads(installed: dict[str, Any] | None, heads: Mapping[str, RunPart], 
     """Code heads for the installed decoder; gives the installed record with them, its codec as it was.
 
     Raises:
-        UsageError: there is no run at all, nothing is installed, or a head was trained on another decoder.
+        UsageError: nothing is installed, or a head was trained on another decoder.
     """
-    if installed is None or not heads:
+    if installed is None:
         raise UsageError("no run holds weights/codec.json; name the folder of an image-codec run")
-    _check_heads(heads, {installed["decoder_digest"]})
+    check_decoders(heads.values(), {installed["decoder_digest"], *installed.get("trained_decoder_digests", ())})
     files = {**installed["files"], **_head_files(heads, target)}
     return {**installed, "tasks": [_TASKS[part] for part in files], "files": files}
 
 
-def _check_heads(heads: Mapping[str, RunPart], decoders: set[object]) -> None:
-    for part in heads.values():
-        if part.record["decoder_digest"] not in decoders:
-            raise UsageError(f"{part.path}: {part.part} was trained on another decoder; train it on this one")
-
-
 def _head_files(heads: Mapping[str, RunPart], target: Path) -> dict[str, object]:
     return {
-        name: _file(part, read_arrays(part.path), target / f"{LITE_NAME}-{name}.safetensors")
+        name: write_coded(part, read_arrays(part.path), target / f"{LITE_NAME}-{name}.safetensors")
         for name, part in heads.items()
     }
 
 
-def _feature_codec(part: RunPart, name: str, target: Path) -> dict[str, object]:
-    """Code a learned feature codec; gives the record without the card."""
-    arrays = _checked(part, _feature_digests)
+def _feature_codec(part: RunPart, name: str, facts: dict[str, Any], target: Path) -> Installed:
+    """Code a learned feature codec."""
+    arrays = checked_digests(part, _feature_digests)
     digests = _feature_digests(restore(*code(arrays)))
-    files = {part.part: _file(part, arrays, target / f"{name}.safetensors")}
-    return {"tier": _TIERS[part.part], **digests, "files": files}
+    files = {part.part: write_coded(part, arrays, target / f"{name}.safetensors")}
+    return Installed(name, {"tier": _TIERS[part.part], **digests, "files": files, **facts})
 
 
 def _image_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -161,39 +152,6 @@ def _image_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def _feature_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {"codec_digest": codec_of_arrays(dict(arrays)).digest.hex()}
-
-
-def _checked(part: RunPart, digests: Digests) -> dict[str, np.ndarray]:
-    """The arrays of a run, when they have the digests that it recorded.
-
-    Raises:
-        WeightsError: the run's weights are of another configuration, or not those it recorded.
-    """
-    arrays = read_arrays(part.path)
-    try:
-        found = digests(arrays)
-    except (RuntimeError, KeyError) as error:
-        raise WeightsError(
-            f"{part.path}: of another configuration ({str(error).splitlines()[0]}); install a run of the shipped one"
-        ) from error
-    for key, value in found.items():
-        if part.record[key] != value:
-            raise WeightsError(
-                f"{part.path}: its {key} is {value}, its record says {part.record[key]}; publish it again"
-            )
-    return arrays
-
-
-def _file(part: RunPart, arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, object]:
-    """Write one coded file; gives its entry in the record."""
-    sha256 = write_arrays(path, arrays, coded=True)
-    num_bytes = path.stat().st_size
-    return {
-        "name": path.name,
-        "sha256": sha256,
-        "num_bytes": num_bytes,
-        "num_parameters": part.record["num_parameters"],
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -207,12 +165,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", type=Path, default=None, help="folder of index.json; the installed package's")
     options = parser.parse_args(arguments)
     try:
-        name, record = install(options.runs, options.card, options.target or weights_folder(), options.name)
+        done = install(options.runs, options.card, options.target or weights_folder(), options.name)
     except (SmaltoError, OSError, ValueError) as error:
         sys.stderr.write(f"smalto: {error}\n")
         return error.exit_code if isinstance(error, SmaltoError) else 1
+    record = done.record
     what = f"tasks {', '.join(map(str, record['tasks']))}" if "tasks" in record else f"tier {record['tier']}"  # type: ignore[arg-type]
-    sys.stdout.write(f"{name}: {what}\n")
+    sys.stdout.write(f"{done.name}: {what}\n")
+    if done.dropped:
+        sys.stdout.write(f"{done.name}: dropped {', '.join(done.dropped)}, trained on the decoder that was replaced\n")
     return 0
 
 

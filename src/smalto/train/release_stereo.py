@@ -18,7 +18,8 @@ from smalto.train.release_raw_space import space_networks
 from smalto.train.run import Objective
 from smalto.train.space_head import PIXELS, settle_norms
 from smalto.train.stereo_depth import StereoObjective, unpacked
-from smalto.weights.store import read_arrays
+from smalto.weights import system_record
+from smalto.weights.store import read_arrays, read_installed
 
 PART = "stereo"  # the name of the file a run leaves
 _NORM_BATCHES = 16
@@ -74,6 +75,25 @@ def open_stereo(run: Path, space: str | None, device: str = "cpu", dtype: torch.
     if wanted != held:
         raise UsageError(f"{path}: was trained on decoder {wanted}, {space} has {held}; name its own space")
     return StereoDepth(network, encoder, device, dtype)
+
+
+@torch.no_grad()
+def load_installed_stereo(objective: StereoObjective, system: str) -> None:
+    """Fill an objective with an installed system's stereo network.
+
+    Raises:
+        UsageError: no such system is installed, it has no stereo network, or one of another kind or size.
+    """
+    files = system_record(system).files
+    if PART not in files:
+        raise UsageError(f"system {system} has no stereo network to start from; leave --resume out")
+    network, size = stereo_network(read_installed(files[PART]), system)
+    found, wanted = (type(network).__name__, size), (type(objective.head).__name__, objective.size)
+    if found != wanted:
+        raise UsageError(
+            f"system {system}: its stereo network is {found[0]} {found[1]}, not {wanted[0]} {wanted[1]}; start anew"
+        )
+    objective.head.load_state_dict(network.state_dict())
 
 
 def _decoder_digest(path: Path) -> str:

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalto.data.stereo_batches import STEPS
-from smalto.errors import UsageError
 from smalto.heads.stereo import SIZES, Disparity, PixelStereo, Size, StereoHead
 from smalto.measure.stereo import ERROR_PX, ERROR_SHARE, disparity_loss
 from smalto.train.run import StepResult
@@ -56,12 +55,14 @@ class StereoObjective(SpaceHeadObjective):
         return torch.cat(list(torch.cat(shown, dim=3)), dim=1)  # (3, B H, 3 W)
 
     def load_installed(self, system: str) -> None:
-        """There is no installed stereo network to start from.
+        """Start from an installed system's stereo network.
 
         Raises:
-            UsageError: always.
+            UsageError: it has none, or one of another kind or size.
         """
-        raise UsageError(f"system {system} has no stereo network to start from; leave --resume out")
+        from smalto.train.release_stereo import load_installed_stereo
+
+        load_installed_stereo(self, system)
 
     def matched(self, left: Tensor, right: Tensor) -> Disparity:
         """Disparity of views (B, 3, H, W) in [0, 1], from their planes or as they are."""
