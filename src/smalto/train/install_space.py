@@ -49,11 +49,9 @@ _NETWORKS: Mapping[str, Callable[[Mapping[str, np.ndarray], str], object]] = {
     STEREO: stereo_network,
 }
 
-Card = Mapping[str, object]
-
 
 def install_space(
-    parts: Mapping[str, RunPart], installed: dict[str, Any] | None, card: Card, target: Path
+    parts: Mapping[str, RunPart], installed: dict[str, Any] | None, card: Mapping[str, object], target: Path
 ) -> Installed:
     """Code parts of the shared neural space into a folder.
 
@@ -92,7 +90,7 @@ def install_space(
 
 
 def _of_space(
-    space: RunPart, arrays: Mapping[str, np.ndarray], installed: dict[str, Any] | None, card: Card
+    space: RunPart, arrays: Mapping[str, np.ndarray], installed: dict[str, Any] | None, card: Mapping[str, object]
 ) -> dict[str, Any]:
     """The entry of a space, with the parts that are installed where its decoder is still the same."""
     decoder = _space_digests(restore(*code(arrays, _STEPS[SPACE_PART])))["decoder_digest"]
