@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -221,7 +221,7 @@ def _super_resolver(network: SuperResolver) -> DeviceNetwork:
 
 
 _KINDS: tuple[tuple[type[nn.Module], Callable[..., DeviceNetwork]], ...] = (
-    (SuperResolver, _super_resolver),  # before Decoder, which is a part of it
+    (SuperResolver, _super_resolver),
     (SharedEncoder, _shared_encoder),
     (SharedDecoder, _shared_decoder),
     (Denoiser, _denoiser),
@@ -237,17 +237,25 @@ def device_networks(parts: Iterable[nn.Module]) -> tuple[DeviceNetwork, ...]:
     """What can be exported of a system's parts, each name once, in the order of the parts.
 
     Args:
-        parts: encoders and heads, or modules that hold one; others are left out.
+        parts: encoders and heads, or modules that hold some; others are left out.
     """
     found: dict[str, DeviceNetwork] = {}
     for part in parts:
-        for kind, build in _KINDS:
-            inner = next((module for module in part.modules() if isinstance(module, kind)), None)
-            if inner is not None:
-                network = build(inner.eval())
-                found.setdefault(network.name, network)
-                break
+        for network in _known(part):
+            found.setdefault(network.name, network)
     return tuple(found.values())
+
+
+def _known(part: nn.Module) -> Iterator[DeviceNetwork]:
+    """The networks in a module, not looking inside those that are known."""
+    build = next((build for kind, build in _KINDS if isinstance(part, kind)), None)
+    if build is not None:
+        network = build(part)
+        network.module.eval()
+        yield network
+        return
+    for child in part.children():
+        yield from _known(child)
 
 
 def system_networks(system: System) -> tuple[DeviceNetwork, ...]:
