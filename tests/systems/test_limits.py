@@ -12,6 +12,7 @@ from smalto.bits.packet import Packet
 from smalto.codecs import lossless
 from smalto.errors import DamagedPacket, LimitExceeded
 from smalto.systems.system import System
+from smalto.systems.tasks import PictureTask
 from smalto.types import Image, Latent
 from tests.tiny_models import scene, tiny_system
 
@@ -55,7 +56,7 @@ def test_an_answer_larger_than_pictures_may_be_is_refused_before_any_work(packet
 def test_a_damaged_alpha_plane_is_found_before_pixels_are_made(packet: Packet, monkeypatch: pytest.MonkeyPatch) -> None:
     alpha = replace(packet.sections[2], chunks=(lossless.encode_plane(np.zeros((41, 56), np.uint8))[0],))
     damaged = replace(packet, sections=(*packet.sections[:2], alpha), file_id=b"")
-    monkeypatch.setattr(System, "_picture", lambda *_: pytest.fail("a picture was made"))
+    monkeypatch.setattr(PictureTask, "answer", lambda *_: pytest.fail("a picture was made"))
     with pytest.raises(DamagedPacket, match="alpha"):
         tiny_system().run("reconstruct", damaged)
 

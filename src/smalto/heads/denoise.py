@@ -50,9 +50,16 @@ class Denoiser(nn.Module):
         num_blocks: residual blocks.
     """
 
+    align_cells = 1
+
     def __init__(self, channels: int = CHANNELS, num_blocks: int = NUM_BLOCKS) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*[_Block(channels) for _ in range(num_blocks)])
+
+    @property
+    def halo_cells(self) -> int:
+        """Cells of z_b of context on each side that one of its cells can see."""
+        return 2 * len(self.blocks)
 
     def forward(self, planes: SharedPlanes) -> SharedPlanes:
         """Planes of a noisy picture -> the same with a clean z_b; any sides."""
@@ -65,6 +72,9 @@ class LightDenoiser(nn.Module):
     Args:
         widths: channels at the plane's sides, their halves and their quarters; the first is z_b's.
     """
+
+    align_cells = 4  # windows that begin at multiples of this many cells of z_b meet as one
+    halo_cells = 28  # cells of z_b that one of its cells can see: 2 + 2 blocks at h, 2 of 2 at h/2, 2 of 2 at h/4
 
     def __init__(self, widths: tuple[int, int, int] = (CHANNELS, 96, 128)) -> None:
         super().__init__()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 CHANNELS = 64
 BOTTOM_STRIDE = 2
@@ -23,3 +25,17 @@ class SharedPlanes(NamedTuple):
 
     z_b: Tensor
     z_t: Tensor
+
+
+FOLD = TOP_STRIDE // BOTTOM_STRIDE
+FOLDED_CHANNELS = CHANNELS + CHANNELS * FOLD**2
+
+
+def folded(planes: SharedPlanes) -> Tensor:
+    """Both planes in one tensor at z_t's resolution: (B, 64 + 256, H/4, W/4)."""
+    return torch.cat([planes.z_t, F.pixel_unshuffle(planes.z_b, FOLD)], dim=1)
+
+
+def unfolded(carrier: Tensor) -> SharedPlanes:
+    """The planes that ``folded`` joined."""
+    return SharedPlanes(F.pixel_shuffle(carrier[:, CHANNELS:], FOLD), carrier[:, :CHANNELS])

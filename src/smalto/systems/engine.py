@@ -81,7 +81,13 @@ class Engine:
 
     @torch.inference_mode()
     def run(
-        self, network: Callable[[Tensor], Tensor], x: Tensor, window: int, halo: int, ratio: tuple[int, int]
+        self,
+        network: Callable[[Tensor], Tensor],
+        x: Tensor,
+        window: int,
+        halo: int,
+        ratio: tuple[int, int],
+        align: int = 1,
     ) -> Tensor:
         """Apply a convolutional network, in windows when the input is larger than one.
 
@@ -91,6 +97,7 @@ class Engine:
             window: largest side of a window in input cells, a multiple of ``down``; windows are of nearly equal size.
             halo: input cells of context on each side, at least the receptive field; a multiple of ``down``.
             ratio: (up, down): output cells per input cell.
+            align: windows and halos begin at multiples of this many input cells, of which ``down`` is a divisor or 1.
 
         Returns:
             What ``network(x)`` would give.
@@ -102,7 +109,8 @@ class Engine:
             with self.precision():
                 return network(x.contiguous(memory_format=torch.channels_last))
         out: Tensor | None = None
-        window_rows, window_columns = _even(height, window, down), _even(width, window, down)
+        unit, halo = max(align, down), -(-halo // align) * align
+        window_rows, window_columns = _even(height, window, unit), _even(width, window, unit)
         for top in range(0, height, window_rows):
             for left in range(0, width, window_columns):
                 bottom, right = min(top + window_rows, height), min(left + window_columns, width)

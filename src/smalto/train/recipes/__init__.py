@@ -20,6 +20,7 @@ RECIPES: dict[str, str] = {
     "fixed-lambda-ms-ssim": "smalto.train.recipes.fixed_lambda:fixed_lambda_ms_ssim",
     "neural-space": "smalto.train.recipes.neural_space:neural_space",
     "neural-space-raw": "smalto.train.recipes.neural_space_raw:neural_space_raw",
+    "neural-space-codec": "smalto.train.recipes.neural_space_codec:neural_space_codec",
     "neural-space-denoise": "smalto.train.recipes.neural_space_denoise:neural_space_denoise",
     "neural-space-segment": "smalto.train.recipes.neural_space_segment:neural_space_segment",
     "neural-space-stereo": "smalto.train.recipes.neural_space_stereo:neural_space_stereo",

@@ -1,0 +1,108 @@
+"""From a trained codec of the shared space's planes to what ships, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalto.codecs.freeze import freeze
+from smalto.codecs.hyperprior import NUM_LEVELS
+from smalto.errors import UsageError, WeightsError
+from smalto.systems.multitask_codec import load_shipped
+from smalto.systems.plane_latent import LatentNetworks, latent_arrays, latent_networks
+from smalto.systems.shared_space import shared_decoder_digest
+from smalto.train.plane_codec import PlaneCodecObjective
+from smalto.train.release import load_hyperprior, place_levels, training_state
+from smalto.train.release_files import write_part
+from smalto.train.release_heads import read_denoise, read_segment
+from smalto.train.run import Objective
+from smalto.weights import system_record
+from smalto.weights.store import read_installed, under
+
+PART = "latent"  # of the record's files; also the name of the file a run leaves
+RATE_CURVE = ((0, 0.10), (20, 0.30), (40, 0.60), (60, 1.00), (100, 2.00))
+_PROBES = tuple(range(0, NUM_LEVELS, 15))
+_READERS = {"denoise": read_denoise, "segment": read_segment}
+
+
+def heads_of(runs: Sequence[str]) -> dict[str, nn.Module]:
+    """Heads by task, from the folders of their runs.
+
+    Raises:
+        UsageError: a folder holds no head of the space.
+    """
+    heads: dict[str, nn.Module] = {}
+    for run in runs:
+        for task, read in _READERS.items():
+            if any((Path(run) / place / f"{task}.safetensors").is_file() for place in ("", "weights")):
+                heads[task] = read(run)
+                break
+        else:
+            raise UsageError(f"{run}: no {' or '.join(_READERS)} head inside; name the folder of a finished run")
+    return heads
+
+
+@torch.no_grad()
+def latent_rates(
+    objective: PlaneCodecObjective, batches: Iterator[Tensor], num_batches: int = 12
+) -> list[tuple[float, float]]:
+    """(level, mean bits per pixel) of the trained codec at every fifteenth level."""
+    sums = np.zeros(len(_PROBES))
+    for _ in range(num_batches):
+        batch = next(batches)
+        y = objective.analysis(objective.space.planes(batch))
+        for k, level in enumerate(_PROBES):
+            q = torch.full((batch.shape[0],), float(level), device=batch.device)
+            estimate = objective.codec.estimate(y, q)
+            sums[k] += float((estimate.y_bits + estimate.z_bits).mean()) / (batch.shape[2] * batch.shape[3])
+    return [(float(level), float(total / num_batches)) for level, total in zip(_PROBES, sums, strict=True)]
+
+
+def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
+    """Write ``latent.safetensors`` and ``latent.json`` (digests, rates) for a trained codec of planes.
+
+    Raises:
+        UsageError: another objective.
+    """
+    if not isinstance(objective, PlaneCodecObjective):
+        raise UsageError(f"{type(objective).__name__} is not a codec of planes; publish it with its own recipe")
+    rates = latent_rates(objective, batches)
+    codec = freeze(objective.codec, place_levels(rates, RATE_CURVE))
+    networks = LatentNetworks(objective.analysis, codec, objective.synthesis)
+    arrays = latent_arrays(networks) | training_state(objective.codec)
+    for part in ("whiten_b", "whiten_t"):
+        held = getattr(objective, part).state_dict()
+        arrays |= {f"training.{part}.{name}": tensor.cpu().numpy() for name, tensor in held.items()}
+    facts = {
+        "decoder_digest": shared_decoder_digest(objective.space.decoder).hex(),
+        "codec_digest": networks.digest.hex(),
+        "rates": rates,
+    }
+    write_part(folder, PART, arrays, objective.parameters(), facts)
+
+
+@torch.no_grad()
+def load_latent(objective: PlaneCodecObjective, system: str) -> None:
+    """Fill an objective with an installed system's codec of planes.
+
+    Raises:
+        UsageError: no such system is installed, or it has no such codec.
+    """
+    files = system_record(system).files
+    if PART not in files:
+        raise UsageError(f"system {system} has no codec of planes to start from; leave --resume out")
+    arrays = read_installed(files[PART])
+    try:
+        networks = latent_networks(arrays, system)
+        objective.analysis.load_state_dict(networks.analysis.state_dict())
+        objective.synthesis.load_state_dict(networks.synthesis.state_dict())
+        load_hyperprior(objective.codec, arrays)
+        for part in ("whiten_b", "whiten_t"):
+            load_shipped(getattr(objective, part), under(arrays, f"training.{part}"))
+    except (RuntimeError, KeyError, WeightsError) as error:
+        line = str(error).splitlines()[0]
+        raise UsageError(f"system {system}: its codec is of another configuration ({line})") from error
