@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 18
-TOLERANCE = 1e-4  # of the range of an output's values
+TOLERANCE = 1e-4  # of the range of an output's values and zero
 TRACED = (2, 68, 100)  # batch, rows, columns in pixels; paths that pad what does not divide are part of the graph
 COMPARED = (TRACED, (1, 64, 96), (1, 36, 132), (3, 160, 64))
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -30,7 +30,7 @@ class Parity:
 
     Args:
         max_difference: largest absolute difference over all outputs and sizes.
-        max_share: the same, by the range of the output it is found in.
+        max_share: the same, by the range of the output it is found in; zero counts as one of its values.
         sizes: (batch, rows, columns) in pixels that were compared.
     """
 
@@ -164,7 +164,8 @@ def compare(network: DeviceNetwork, data: bytes, sizes: Sequence[tuple[int, int,
                     "try another version of torch or onnxruntime"
                 )
             difference = float(np.abs(expected - theirs).max())
-            worst, share = max(worst, difference), max(share, difference / max(float(np.ptp(expected)), 1e-12))
+            span = max(float(expected.max()), 0.0) - min(float(expected.min()), 0.0)
+            worst, share = max(worst, difference), max(share, difference / max(span, 1e-12))
     if not share <= TOLERANCE:
         raise SmaltoError(
             f"{network.name}: ONNX Runtime differs from torch by {share:.1e} of the range, above {TOLERANCE:g}; "
