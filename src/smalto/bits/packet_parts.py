@@ -27,13 +27,14 @@ _SPACE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
 
 class CodecNumber(IntEnum):
-    """Codecs that format 1 names; 6..127 are kept for later ones, 128..255 are free for private use."""
+    """Codecs that format 1 names; 7..127 are kept for later ones, 128..255 are free for private use."""
 
     FACTORIZED = 1
     HYPERPRIOR = 2
     ELIC = 3
     LLOYD_MAX = 4
     LOSSLESS = 5
+    ARCHIVE = 6
 
 
 FORMAT_CODECS: frozenset[int] = frozenset(int(number) for number in CodecNumber)
