@@ -113,8 +113,9 @@ class CellContexts:
     def model(self) -> CellModel:
         """What the kernels read, made on first use."""
         lookup = np.searchsorted(self.threshold, np.arange(MAX_SPREAD + 1), side="right").astype(np.uint8)
-        wide = (np.ascontiguousarray(getattr(self, name), np.int32) for name in CellModel._fields[:-1])
-        return CellModel(*wide, lookup)
+        names = ("expect", "expect_other", "base", "near", "near_other", "own")
+        expect, expect_other, base, near, near_other, own = (getattr(self, name).astype(np.int32) for name in names)
+        return CellModel(expect, expect_other, base, near, near_other, own, lookup)
 
     def trace(self, symbols: NDArray[np.int32], other: Cells, width: int) -> tuple[Cells, NDArray[np.int32], NDArray]:
         """A chunk (cells, K) with its magnitudes, what stands in the stream, and the tables of that."""
@@ -159,7 +160,8 @@ class CellContexts:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> CellContexts:
         """What ``to_arrays`` stored. Raises UsageError, KeyError when it breaks a rule."""
-        return cls(*(arrays[name] for name in _INTEGERS), CdfTables.from_arrays(under(arrays, "tables")))
+        tables = CdfTables.from_arrays(under(arrays, "tables"))
+        return cls(**{name: arrays[name] for name in _INTEGERS}, tables=tables)
 
 
 def no_cells(num_cells: int) -> Cells:

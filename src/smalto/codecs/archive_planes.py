@@ -244,9 +244,9 @@ def archive_codec_of(arrays: Mapping[str, np.ndarray]) -> ArchivePlanes:
 
 def _checked_planes(planes: Mapping[str, Tensor]) -> tuple[int, int]:
     """Rows and columns of z_t. Raises UsageError unless both planes are those of one picture."""
-    shapes = {name: tuple(planes[name].shape) if name in planes else () for name in (TOP, BOTTOM)}
-    rows, columns = (shapes[TOP][2], shapes[TOP][3]) if len(shapes[TOP]) == 4 else (0, 0)
-    wanted = {name: (1, CHANNELS, fold * rows, fold * columns) for name, fold in _FOLDS.items()}
+    shapes = {name: list(planes[name].shape) if name in planes else [] for name in (TOP, BOTTOM)}
+    rows, columns = shapes[TOP][2:] if len(shapes[TOP]) == 4 else (0, 0)
+    wanted = {name: [1, CHANNELS, fold * rows, fold * columns] for name, fold in _FOLDS.items()}
     if shapes != wanted or rows < 1 or columns < 1:
         raise UsageError(f"archive codec: planes of shapes {shapes} are not those of one picture")
     return rows, columns
