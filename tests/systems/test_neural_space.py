@@ -9,22 +9,21 @@ import pytest
 import torch
 
 from smalto.bits.packet import CodecNumber, Packet
-from smalto.codecs.freeze import freeze
-from smalto.codecs.hyperprior import LITE, MeanScaleHyperprior
-from smalto.codecs.plane_transform import PlaneAnalysis, PlaneSynthesis, PlaneTransformConfig
 from smalto.data.raw_mosaic import Mosaic
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import DamagedPacket, LimitExceeded, MissingSpace, UsageError
 from smalto.heads.denoise import LightDenoiser
+from smalto.heads.image import Decoder
 from smalto.heads.segment import Segmenter
 from smalto.heads.shared_decoder import SharedDecoder
 from smalto.heads.stereo import SIZES, StereoHead
+from smalto.systems.multitask_codec import LiteNetworks
 from smalto.systems.neural_space import SpaceNetworks, neural_space
-from smalto.systems.plane_latent import LatentNetworks, latent_arrays, latent_networks
+from smalto.systems.plane_latent import base_networks
 from smalto.systems.system import System
 from smalto.train.shared_start import start_passing
 from smalto.types import DisparityMap, Image, LabelMap, Latent
-from tests.tiny_models import scene
+from tests.tiny_models import TINY_DECODER, scene, seeded, tiny_codec, tiny_encoder
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +31,9 @@ def networks() -> SpaceNetworks:
     torch.manual_seed(0)
     encoder, decoder = SharedEncoder(), SharedDecoder()
     start_passing(encoder, decoder)
-    config = PlaneTransformConfig()
-    analysis, synthesis = PlaneAnalysis(config), PlaneSynthesis(config)
-    latent = latent_networks(
-        latent_arrays(LatentNetworks(analysis, freeze(MeanScaleHyperprior(LITE)), synthesis)), "fresh"
-    )
+    image = LiteNetworks(tiny_encoder(), tiny_codec(), seeded(Decoder, TINY_DECODER, 4))  # type: ignore[arg-type]
+    latent = base_networks(image, encoder)
+    torch.nn.init.normal_(latent.analysis.detail.weight)
     mosaics = SharedEncoder(channels_in=1)
     start_passing(mosaics, SharedDecoder())
     return SpaceNetworks(
@@ -123,7 +120,7 @@ def test_a_coarse_latent_halo_reaches_as_far_as_it_says(networks: SpaceNetworks)
     with torch.no_grad():
         x = torch.rand(1, 320, 8, 2 * analysis.halo_cells + 24)
         _check_reach(analysis, x, analysis.halo_cells, (1, 4), "analysis")
-        y = torch.randn(1, 320, 4, 2 * synthesis.halo_cells + 3)
+        y = torch.randn(1, networks.latent.synthesis.config.latent_channels, 4, 2 * synthesis.halo_cells + 3)
         _check_reach(synthesis, y, synthesis.halo_cells, (4, 1), "synthesis")
 
 

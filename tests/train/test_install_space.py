@@ -11,15 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smalto.codecs.freeze import freeze
-from smalto.codecs.hyperprior import MeanScaleHyperprior
-from smalto.codecs.plane_transform import PlaneAnalysis, PlaneSynthesis, PlaneTransformConfig
 from smalto.errors import UsageError
+from smalto.heads.image import Decoder
 from smalto.heads.segment import SIZES as SEGMENT_SIZES
 from smalto.heads.segment import SegmenterConfig
 from smalto.heads.stereo import SIZES as STEREO_SIZES
 from smalto.systems import plane_latent
-from smalto.systems.plane_latent import LatentNetworks, latent_arrays, latent_networks
+from smalto.systems.multitask_codec import LiteNetworks
+from smalto.systems.plane_latent import base_networks, changed_arrays, image_networks, latent_networks
 from smalto.systems.shared_space import shared_decoder_digest, shared_networks
 from smalto.train.denoising import DenoiseObjective
 from smalto.train.install import main
@@ -36,21 +35,21 @@ from smalto.train.stereo_depth import StereoObjective
 from smalto.weights import system_record
 from smalto.weights.store import read_arrays, read_installed, write_arrays
 from tests.shared_space import smooth_pictures
-from tests.tiny_models import TINY_CODEC, seeded
+from tests.tiny_models import TINY_DECODER, seeded, tiny_codec, tiny_encoder
 from tests.train.test_stereo_depth import TINY as TINY_STEREO
 from tests.train.test_stereo_depth import _batch as stereo_batch
 from tests.weights.installed import use_folder
 
 CARD = {"licence": "CC0", "data": "none", "recipe": "none", "hardware": "none", "scores": {}, "limits": "all"}
-TINY_TRANSFORM = PlaneTransformConfig(TINY_CODEC.latent_channels, 12, 4, (16, 16), (1, 1), (1, 1), 12)
 
 
 @pytest.fixture(autouse=True)
 def _small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SEGMENT_SIZES, "s", SegmenterConfig(8, 2, 3, 6, 8))
     monkeypatch.setitem(STEREO_SIZES, "S", TINY_STEREO)
-    monkeypatch.setattr(plane_latent, "LITE", TINY_CODEC)
-    monkeypatch.setattr(plane_latent, "PlaneTransformConfig", lambda: TINY_TRANSFORM)
+    networks = LiteNetworks(tiny_encoder(), tiny_codec(), seeded(Decoder, TINY_DECODER, 4))
+    monkeypatch.setattr(plane_latent, "lite_networks", lambda _: networks)
+    monkeypatch.setattr(plane_latent, "image_arrays", dict)
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +100,18 @@ def _publish(part: str, space: str, run: Path) -> Path:
     return run
 
 
-def _publish_latent(run: Path, decoder: str) -> Path:
+def _publish_latent(run: Path, decoder: str, space: Path) -> Path:
+    """A codec of planes of which training changed one layer."""
+    encoder, _ = shared_networks(read_arrays(space), "space")
+    base = base_networks(image_networks(), encoder)
+    networks = latent_networks({}, base, "base")
     torch.manual_seed(2)
-    codec = freeze(seeded(MeanScaleHyperprior, TINY_CODEC))  # type: ignore[arg-type]
-    networks = LatentNetworks(PlaneAnalysis(TINY_TRANSFORM), codec, PlaneSynthesis(TINY_TRANSFORM))
+    with torch.no_grad():
+        networks.synthesis.head.weight.add_(0.1 * torch.randn_like(networks.synthesis.head.weight))
+    arrays = changed_arrays(networks, base)
+    assert list(arrays) == ["synthesis.head.weight"]
     facts = {"decoder_digest": decoder, "codec_digest": networks.digest.hex()}
-    write_part(run / "weights", "latent", latent_arrays(networks), networks.synthesis.parameters(), facts)
+    write_part(run / "weights", "latent", arrays, networks.synthesis.head.parameters(), facts)
     return run
 
 
@@ -135,7 +140,10 @@ def test_all_parts_at_once(
 ) -> None:
     trained = _json(space_run, "space")["decoder_digest"]
     runs = [_publish(part, str(space_run), tmp_path / part) for part in ("raw", "denoise", "segment", "stereo")]
-    runs += [_publish_latent(tmp_path / "latent", trained), _publish_archive(tmp_path / "archive", trained)]
+    runs += [
+        _publish_latent(tmp_path / "latent", trained, space_run / "weights" / "space.safetensors"),
+        _publish_archive(tmp_path / "archive", trained),
+    ]
     assert _install(tmp_path, *runs, space_run) == 0
     assert capsys.readouterr().out == "neural-space: tasks reconstruct, denoise, segment, depth\n"
     use_folder(monkeypatch, tmp_path / "target")
@@ -143,11 +151,12 @@ def test_all_parts_at_once(
     assert (record.space, record.encoders) == ("neural-0", ("base", "raw"))
     assert list(record.files) == ["space", "raw", "latent", "archive", "denoise", "segment", "stereo"]
     assert set(record.part_cards) == set(record.files) - {"space"}
-    _, decoder = shared_networks(read_installed(record.files["space"]), "space")
+    encoder, decoder = shared_networks(read_installed(record.files["space"]), "space")
     assert record.decoder_digest == shared_decoder_digest(decoder).hex()
     assert record.trained_decoder_digests == (trained,)
     assert record.decoder_digest != trained
-    latent = latent_networks(read_installed(record.files["latent"]), "latent")
+    base = base_networks(image_networks(), encoder)
+    latent = latent_networks(read_installed(record.files["latent"]), base, "latent")
     assert record.codec_digest == latent.digest.hex()
     assert record.codec_digest != _json(tmp_path / "latent", "latent")["codec_digest"]
     assert record.further_codec_digests == ("0a" * 8,)
@@ -165,9 +174,11 @@ def test_parts_follow_one_by_one_with_cards_of_their_own(
     assert (first["tasks"], first["encoders"], first["codec_digest"]) == (["reconstruct"], ["base"], "")
     assert _install(tmp_path, _publish("denoise", str(space_run), tmp_path / "b"), licence="of denoise") == 0
     use_folder(monkeypatch, tmp_path / "target")
+    installed = tmp_path / "target" / "neural-0.safetensors"
     assert _install(tmp_path, _publish("raw", "neural-space", tmp_path / "c"), licence="of raw") == 0
     assert _json(tmp_path / "c", "raw")["decoder_digest"] == first["decoder_digest"]  # trained on what is installed
-    assert _install(tmp_path, _publish_latent(tmp_path / "d", str(first["decoder_digest"])), scores={"a": "b"}) == 0
+    latent = _publish_latent(tmp_path / "d", str(first["decoder_digest"]), installed)
+    assert _install(tmp_path, latent, scores={"a": "b"}) == 0
     record = system_record("neural-space")
     assert record.tasks == ("reconstruct", "denoise")
     assert record.codec_digest

@@ -26,13 +26,19 @@ def _lite(device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
     return load_lite(device, dtype, max_pixels)
 
 
+def _neural_space(device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
+    from smalto.systems.installed_space import load_neural_space
+
+    return load_neural_space(device, dtype, max_pixels)
+
+
 def _hific(path: str | Path, device: str, dtype: torch.dtype | None, max_pixels: int) -> System:
     from smalto.systems.hific import load_hific
 
     return load_hific(path, device, dtype, max_pixels)
 
 
-SYSTEMS: dict[str, Callable[[str, torch.dtype | None, int], System]] = {"lite-0": _lite}
+SYSTEMS: dict[str, Callable[[str, torch.dtype | None, int], System]] = {"lite-0": _lite, "neural-space": _neural_space}
 OPEN_SYSTEMS: dict[str, Callable[[str | Path, str, torch.dtype | None, int], System]] = {"hific": _hific}
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from smalto.data.photographs import MAX_PIXELS
 from smalto.data.segmentation import CLASSES, COLOURS
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.heads.denoise import Denoiser, LightDenoiser
@@ -147,12 +148,15 @@ def _label(segment: Segmenter):  # type: ignore[no-untyped-def]
     return labelled
 
 
-def neural_space(networks: SpaceNetworks, device: str = "cpu", dtype: torch.dtype | None = None) -> System:
+def neural_space(
+    networks: SpaceNetworks, device: str = "cpu", dtype: torch.dtype | None = None, max_pixels: int = MAX_PIXELS
+) -> System:
     """The system of given networks, as ``load`` gives that of the installed ones.
 
     Args:
         networks: filled.
         device: torch device.
         dtype: as for ``Engine.on``.
+        max_pixels: largest picture, height x width, that is read from a file.
     """
-    return System(SYSTEM_NAME, space_parts(networks), Engine.on(device, dtype))
+    return System(SYSTEM_NAME, space_parts(networks), Engine.on(device, dtype), max_pixels)

@@ -1,4 +1,10 @@
-"""The learned codec of the shared space's planes, as it ships: analysis, hyperprior, synthesis in one file."""
+"""The learned codec of the shared space's planes as it ships: what training changed of the networks it is made over.
+
+::
+
+    image codec's file ─┐
+    space's file ───────┴► plane_base ─► analysis, hyperprior, synthesis ◄── changes ─── this part's file
+"""
 
 from __future__ import annotations
 
@@ -8,26 +14,24 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from smalto.codecs.hyperprior import LITE
 from smalto.codecs.hyperprior_frozen import FrozenHyperprior
-from smalto.codecs.plane_transform import (
-    STRIDE_PX,
-    FoldedAnalysis,
-    FoldedSynthesis,
-    PlaneAnalysis,
-    PlaneSynthesis,
-    PlaneTransformConfig,
-)
+from smalto.codecs.plane_transform import STRIDE_PX, FoldedAnalysis, FoldedSynthesis, PlaneAnalysis, PlaneSynthesis
+from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import WeightsError
 from smalto.layers.shared_planes import TOP_STRIDE
 from smalto.systems.coding import PlaneTransform
-from smalto.systems.multitask_codec import load_shipped, shipped_arrays
-from smalto.weights.store import DIGEST_BYTES, digest, under
+from smalto.systems.multitask_codec import LITE_NAME, LiteNetworks, lite_networks, shipped_arrays
+from smalto.systems.plane_base import base_transform
+from smalto.weights import system_record
+from smalto.weights.store import DIGEST_BYTES, digest, read_installed, under
+
+_PARTS = ("analysis", "codec", "synthesis")
 
 
 class LatentNetworks(NamedTuple):
-    """What the file holds."""
+    """What codes the planes."""
 
     analysis: PlaneAnalysis
     codec: FrozenHyperprior
@@ -51,28 +55,61 @@ class LatentNetworks(NamedTuple):
             self.synthesis.config.latent_channels,
         )
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array, as they ship: ``analysis.*``, ``codec.*`` and ``synthesis.*``."""
+        arrays = {f"analysis.{name}": array for name, array in shipped_arrays(self.analysis).items()}
+        arrays |= {f"synthesis.{name}": array for name, array in shipped_arrays(self.synthesis).items()}
+        held = {**self.codec.decode_arrays(), **self.codec.encode_arrays()}
+        return arrays | {f"codec.{name}": array for name, array in held.items()}
 
-def latent_arrays(networks: LatentNetworks) -> dict[str, np.ndarray]:
-    """The arrays of the file: ``analysis.*``, ``codec.*`` and ``synthesis.*``."""
-    arrays = {f"analysis.{name}": array for name, array in shipped_arrays(networks.analysis).items()}
-    arrays |= {f"synthesis.{name}": array for name, array in shipped_arrays(networks.synthesis).items()}
-    held = {**networks.codec.decode_arrays(), **networks.codec.encode_arrays()}
-    return arrays | {f"codec.{name}": array for name, array in held.items()}
+
+def image_networks() -> LiteNetworks:
+    """The installed image codec, over which codecs of planes are made."""
+    return lite_networks(image_arrays())
 
 
-def latent_networks(arrays: Mapping[str, np.ndarray], source: str) -> LatentNetworks:
-    """The networks in the arrays of the file.
+def image_arrays() -> dict[str, np.ndarray]:
+    """The arrays of the installed image codec's file."""
+    return read_installed(system_record(LITE_NAME).files["codec"])
+
+
+def base_networks(image: LiteNetworks, space: SharedEncoder) -> LatentNetworks:
+    """The codec before any training.
+
+    Args:
+        image: the image codec's networks.
+        space: encoder of the shared space.
+    """
+    analysis, synthesis = base_transform(image.encoder, image.decoder, space)
+    return LatentNetworks(analysis, image.codec, synthesis)
+
+
+def changed_arrays(networks: LatentNetworks, base: LatentNetworks) -> dict[str, np.ndarray]:
+    """The arrays of the file: those of ``networks`` that are not ``base``'s."""
+    own, known = networks.arrays, base.arrays
+    return {name: array for name, array in own.items() if name not in known or not np.array_equal(array, known[name])}
+
+
+def latent_networks(arrays: Mapping[str, np.ndarray], base: LatentNetworks, source: str) -> LatentNetworks:
+    """The codec that a file's changes make of a base, which is left as it was.
+
+    Args:
+        arrays: of the file; what is neither of analysis, codec nor synthesis is not looked at.
+        base: the codec before training.
+        source: the file, for messages.
 
     Raises:
-        WeightsError: the arrays are of other networks; ``source`` names the file.
+        WeightsError: the changes are of other networks.
     """
-    config = PlaneTransformConfig()
-    analysis, synthesis = PlaneAnalysis(config), PlaneSynthesis(config)
-    try:
-        load_shipped(analysis, under(arrays, "analysis"))
-        load_shipped(synthesis, under(arrays, "synthesis"))
-        codec = FrozenHyperprior.from_arrays(LITE, under(arrays, "codec"))
-    except (RuntimeError, KeyError) as error:
-        line = str(error).splitlines()[0]
-        raise WeightsError(f"{source}: not a codec of the shared space's planes ({line}); name another file") from error
-    return LatentNetworks(analysis, codec, synthesis)
+    joined = base.arrays
+    for name, array in arrays.items():
+        if name.split(".")[0] in _PARTS:
+            if name not in joined or joined[name].shape != array.shape:
+                raise WeightsError(f"{source}: not a codec of the shared space's planes ({name}); name another file")
+            joined[name] = array
+    analysis, synthesis = PlaneAnalysis(base.analysis.config), PlaneSynthesis(base.synthesis.config)
+    for network, part in ((analysis, "analysis"), (synthesis, "synthesis")):
+        network.load_state_dict({n: torch.from_numpy(np.array(a)).float() for n, a in under(joined, part).items()})
+    codec = FrozenHyperprior.from_arrays(base.codec.config, under(joined, "codec"))
+    return LatentNetworks(analysis.eval(), codec, synthesis.eval())

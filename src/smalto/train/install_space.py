@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from smalto.errors import UsageError, WeightsError
-from smalto.systems.plane_latent import latent_networks
+from smalto.systems.plane_latent import base_networks, image_networks, latent_networks
 from smalto.systems.shared_space import SPACE, SYSTEM_NAME, shared_decoder_digest, shared_networks
 from smalto.systems.stereo_depth import stereo_network
 from smalto.train.install_parts import (
@@ -74,11 +74,12 @@ def install_space(
     others = {name: part for name, part in parts.items() if name != SPACE_PART}
     check_decoders(others.values(), {record["decoder_digest"], *record["trained_decoder_digests"]})
     files = dict(record["files"])
-    for name, part in parts.items():
+    for name in (name for name in PARTS if name in parts):  # the space first: others may be made over it
+        part = parts[name]
         path = target / (f"{SPACE}.safetensors" if name == SPACE_PART else f"{SPACE}-{name}.safetensors")
         files[name] = write_coded(part, arrays[name], path, _STEPS.get(name, STEPS_PER_DEVIATION))
         if name == LATENT:
-            record["codec_digest"] = _latent_digests(read_arrays(path))["codec_digest"]
+            record["codec_digest"] = _latent_digest(read_arrays(path), target / files[SPACE_PART]["name"])
         elif name == ARCHIVE:
             record["further_codec_digests"] = [part.record["codec_digest"]]
     record["files"] = {name: files[name] for name in PARTS if name in files}
@@ -133,8 +134,10 @@ def _space_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {"decoder_digest": shared_decoder_digest(shared_networks(arrays, SPACE_PART)[1]).hex()}
 
 
-def _latent_digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {"codec_digest": latent_networks(arrays, LATENT).digest.hex()}
+def _latent_digest(arrays: Mapping[str, np.ndarray], space: Path) -> str:
+    """Of the codec of planes as it is installed, over the image codec and the space that are."""
+    encoder, _ = shared_networks(read_arrays(space), str(space))
+    return latent_networks(arrays, base_networks(image_networks(), encoder), LATENT).digest.hex()
 
 
-_DIGESTS: Mapping[str, Digests] = {SPACE_PART: _space_digests, LATENT: _latent_digests}
+_DIGESTS: Mapping[str, Digests] = {SPACE_PART: _space_digests}

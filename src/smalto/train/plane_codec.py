@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class PlaneCodecConfig:
         plane_weight: of the planes' whitened error beside the picture's squared error.
         task_weight: of each head's error beside it.
         lambdas: weight of the distortion at q = 0 and at q = 255; between them its logarithm is linear in q.
+        trained: ``synthesis`` leaves analysis and hyperprior as the image codec's, and of the synthesis the layers
+            beyond 1/2 as the space's, so that the file that ships is small; ``all`` trains everything.
     """
 
     transform: PlaneTransformConfig = field(default_factory=PlaneTransformConfig)
@@ -49,6 +52,7 @@ class PlaneCodecConfig:
     plane_weight: float = 0.1
     task_weight: float = 0.1
     lambdas: tuple[float, float] = (0.0004, 0.0935)
+    trained: Literal["synthesis", "all"] = "synthesis"
 
 
 class PlaneCodecObjective(SpaceHeadObjective):
@@ -63,7 +67,6 @@ class PlaneCodecObjective(SpaceHeadObjective):
         networks: gives encoder and decoder of the space.
         config: layers and weights.
         heads: gives heads by task, frozen, whose answers count; None trains without them.
-        source: installed image system whose networks training starts from; None starts at random.
     """
 
     def __init__(
@@ -71,15 +74,16 @@ class PlaneCodecObjective(SpaceHeadObjective):
         networks: SpaceNetworks,
         config: PlaneCodecConfig | None = None,
         heads: Callable[[], Heads] | None = None,
-        source: str | None = "default",
     ) -> None:
         super().__init__(networks)
         self.config = config or PlaneCodecConfig()
-        self.source = source
         self.analysis = PlaneAnalysis(self.config.transform)
         self.synthesis = PlaneSynthesis(self.config.transform)
         self.codec = MeanScaleHyperprior(self.config.codec)
         self.whiten_b, self.whiten_t = Whitening(CHANNELS), Whitening(CHANNELS)
+        kept = (self.analysis, self.codec, self.synthesis.enc_t, self.synthesis.dec_t)
+        for part in kept if self.config.trained == "synthesis" else ():
+            part.requires_grad_(False)
         found = {} if heads is None else heads()
         for task, head in found.items():
             if not isinstance(head, Denoiser | LightDenoiser | Segmenter):
@@ -97,6 +101,13 @@ class PlaneCodecObjective(SpaceHeadObjective):
             raise UsageError("a codec of planes needs its space; name one with --set space=RUN")
         return self.frozen
 
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """What training changes."""
+        if self.config.trained == "all":
+            return list(self.parameters())
+        kept = ("enc_t.", "dec_t.")
+        return [parameter for name, parameter in self.synthesis.named_parameters() if not name.startswith(kept)]
+
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Move the heads along with the codec."""
         for head in self._heads[0].values():
@@ -104,15 +115,14 @@ class PlaneCodecObjective(SpaceHeadObjective):
         return super()._apply(fn, recurse)
 
     def start(self, batches: Iterator[Tensor]) -> None:
-        """Measure the planes' covariance; take what fits from an image codec's networks."""
+        """Measure the planes' covariance; take the image codec's networks and the space's encoder."""
         from smalto.train.plane_codec_start import start_from_image_codec
 
         pictures = torch.cat([next(batches) for _ in range(_STATISTICS_BATCHES)])
         planes = self.space.planes(pictures)
         self.whiten_b.fit(planes.z_b)
         self.whiten_t.fit(planes.z_t)
-        if self.source is not None:
-            start_from_image_codec(self, self.source, pictures, planes)
+        start_from_image_codec(self, pictures, planes)
 
     def forward(self, batch: Tensor) -> StepResult:
         """The loss of a batch (B, 3, S, S) in [0, 1]; S a multiple of 64."""

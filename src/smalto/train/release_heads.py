@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smalto.errors import UsageError, WeightsError
-from smalto.heads.denoise import Denoiser, LightDenoiser
-from smalto.heads.pixel_denoise import PixelDenoiser
-from smalto.heads.segment import SIZES, PixelSegmenter, Segmenter, Size
-from smalto.systems.multitask_codec import load_shipped, shipped_arrays
+from smalto.errors import UsageError
+from smalto.systems.multitask_codec import shipped_arrays
 from smalto.systems.shared_space import shared_decoder_digest
+from smalto.systems.space_heads import DenoiseHead, SegmentHead, denoise_network, segment_network
 from smalto.train.denoising import DenoiseObjective
 from smalto.train.release_files import write_part
 from smalto.train.run import Objective
@@ -28,10 +24,6 @@ DENOISE, SEGMENT = "denoise", "segment"  # parts of a system's record; also the 
 _TRAINING_ONLY = ("network.detail_out.", "network.boundary_out.")
 _NORM_BATCHES = 24
 _NORM_PX = 128
-
-DenoiseHead = Denoiser | LightDenoiser | PixelDenoiser
-SegmentHead = Segmenter | PixelSegmenter
-_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def publish_denoise(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
@@ -67,38 +59,6 @@ def publish_segment(objective: Objective, batches: Iterator[Tensor], folder: Pat
         raise UsageError(f"{type(objective).__name__} is not a segmentation head; publish it with its own recipe")
     settle_norms(objective.head, objective.see, batches, _NORM_BATCHES)
     _write(objective, objective.head, SEGMENT, folder)
-
-
-def denoise_network(arrays: Mapping[str, np.ndarray], source: str) -> DenoiseHead:
-    """The head in the arrays of a file that ``publish_denoise`` wrote, ready to run; its names tell which one it is.
-
-    Raises:
-        WeightsError: the arrays are of another network; ``source`` names the file.
-    """
-    kinds = (("blocks", Denoiser), ("enter", LightDenoiser), ("layers", PixelDenoiser))
-    parts = {name.split(".")[0] for name in arrays}
-    found = next((build for part, build in kinds if part in parts), None)
-    if found is None:
-        raise WeightsError(f"{source}: not weights of a denoising head; name another file")
-    return _filled(found(), arrays, source)
-
-
-def segment_network(arrays: Mapping[str, np.ndarray], source: str) -> SegmentHead:
-    """The head in the arrays of a file that ``publish_segment`` wrote, ready to run; shapes tell size and classes.
-
-    Raises:
-        WeightsError: the arrays are of another network; ``source`` names the file.
-    """
-    try:
-        width = arrays["network.stem.0.weight"].shape[0]
-        num_classes = arrays["network.out.out.weight"].shape[0]
-        head_width = arrays["network.out.out.weight"].shape[1]
-        size: Size = next(s for s, c in SIZES.items() if (c.width, c.head_width) == (width, head_width))
-    except (KeyError, StopIteration) as error:
-        raise WeightsError(f"{source}: not weights of a segmentation head; name another file") from error
-    first = arrays.get("enter.0.weight")
-    build = PixelSegmenter if first is not None and first.shape[1] == 3 else Segmenter
-    return _filled(build(size, num_classes), arrays, source)
 
 
 def read_denoise(run: str | Path) -> DenoiseHead:
@@ -144,15 +104,6 @@ def _published(run: Path, part: str) -> Path:
         if place.is_file():
             return place
     raise UsageError(f"{run}: no {part}.safetensors here; name the folder of a finished neural-space-{part} run")
-
-
-def _filled(network: _Network, arrays: Mapping[str, np.ndarray], source: str) -> _Network:
-    try:
-        load_shipped(network, arrays)
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise WeightsError(f"{source}: not weights of {type(network).__name__} ({line}); name another file") from error
-    return network.eval().requires_grad_(False)
 
 
 def _write(objective: SpaceHeadObjective, head: nn.Module, part: str, folder: Path) -> None:

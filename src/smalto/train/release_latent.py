@@ -13,7 +13,14 @@ from smalto.codecs.freeze import freeze
 from smalto.codecs.hyperprior import NUM_LEVELS
 from smalto.errors import UsageError, WeightsError
 from smalto.systems.multitask_codec import load_shipped
-from smalto.systems.plane_latent import LatentNetworks, latent_arrays, latent_networks
+from smalto.systems.plane_latent import (
+    LatentNetworks,
+    base_networks,
+    changed_arrays,
+    image_arrays,
+    image_networks,
+    latent_networks,
+)
 from smalto.systems.shared_space import shared_decoder_digest
 from smalto.train.plane_codec import PlaneCodecObjective
 from smalto.train.release import load_hyperprior, place_levels, training_state
@@ -71,18 +78,24 @@ def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path
     if not isinstance(objective, PlaneCodecObjective):
         raise UsageError(f"{type(objective).__name__} is not a codec of planes; publish it with its own recipe")
     rates = latent_rates(objective, batches)
+    base = base_networks(image_networks(), objective.space.encoder)
     codec = freeze(objective.codec, place_levels(rates, RATE_CURVE))
     networks = LatentNetworks(objective.analysis, codec, objective.synthesis)
-    arrays = latent_arrays(networks) | training_state(objective.codec)
+    arrays = changed_arrays(networks, base)
+    if objective.config.trained == "all":
+        arrays |= training_state(objective.codec)
     for part in ("whiten_b", "whiten_t"):
         held = getattr(objective, part).state_dict()
         arrays |= {f"training.{part}.{name}": tensor.cpu().numpy() for name, tensor in held.items()}
+    num = sum(array.size for name, array in arrays.items() if not name.startswith("training."))
     facts = {
+        "num_changed": num,
+        "image_codec_digest": image_networks().digests[1].hex(),
         "decoder_digest": shared_decoder_digest(objective.space.decoder).hex(),
         "codec_digest": networks.digest.hex(),
         "rates": rates,
     }
-    write_part(folder, PART, arrays, objective.parameters(), facts)
+    write_part(folder, PART, arrays, objective.trained_parameters(), facts)
 
 
 @torch.no_grad()
@@ -96,11 +109,12 @@ def load_latent(objective: PlaneCodecObjective, system: str) -> None:
     if PART not in files:
         raise UsageError(f"system {system} has no codec of planes to start from; leave --resume out")
     arrays = read_installed(files[PART])
+    image = image_arrays()
     try:
-        networks = latent_networks(arrays, system)
+        networks = latent_networks(arrays, base_networks(image_networks(), objective.space.encoder), system)
         objective.analysis.load_state_dict(networks.analysis.state_dict())
         objective.synthesis.load_state_dict(networks.synthesis.state_dict())
-        load_hyperprior(objective.codec, arrays)
+        load_hyperprior(objective.codec, {**image, **arrays})
         for part in ("whiten_b", "whiten_t"):
             load_shipped(getattr(objective, part), under(arrays, f"training.{part}"))
     except (RuntimeError, KeyError, WeightsError) as error:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import UsageError, WeightsError
 from smalto.heads.shared_decoder import SharedDecoder
-from smalto.systems.multitask_codec import load_shipped, shipped_arrays
+from smalto.systems.multitask_codec import shipped_arrays
 from smalto.systems.shared_space import shared_decoder_digest, shared_networks
+from smalto.systems.space_heads import RAW_PREFIX, raw_networks
 from smalto.train.raw_space import RawSpaceObjective
 from smalto.train.release_files import write_part
 from smalto.train.release_shared_space import PART as SPACE_PART
 from smalto.train.run import Objective
 from smalto.weights import system_record
-from smalto.weights.store import read_arrays, read_installed, under
+from smalto.weights.store import read_arrays, read_installed
 
 PART = "raw"  # of the record's files; also the name of the file a run leaves
-_PREFIX = "raw_encoder"
 
 
 def space_networks(source: str) -> tuple[SharedEncoder, SharedDecoder]:
@@ -52,21 +51,6 @@ def space_networks(source: str) -> tuple[SharedEncoder, SharedDecoder]:
     if SPACE_PART not in files:
         raise UsageError(f"system {source} is not a shared space; name a neural-space run with --set space=RUN")
     return shared_networks(read_installed(files[SPACE_PART]), source)
-
-
-def raw_networks(arrays: Mapping[str, np.ndarray], source: str) -> SharedEncoder:
-    """The RAW encoder in the arrays of a file that ``publish_raw_encoder`` wrote.
-
-    Raises:
-        WeightsError: the arrays are of another network; ``source`` names the file.
-    """
-    encoder = SharedEncoder(channels_in=1)
-    try:
-        load_shipped(encoder, under(arrays, _PREFIX))
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise WeightsError(f"{source}: not weights of a RAW encoder ({line}); name another file") from error
-    return encoder
 
 
 def raw_encoder_of(source: str, decoder: SharedDecoder) -> SharedEncoder:
@@ -107,7 +91,7 @@ def publish_raw_encoder(objective: Objective, batches: Iterator[Tensor], folder:
     """
     if not isinstance(objective, RawSpaceObjective):
         raise UsageError(f"{type(objective).__name__} holds no RAW encoder; publish it with its own recipe")
-    arrays = {f"{_PREFIX}.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
+    arrays = {f"{RAW_PREFIX}.{name}": array for name, array in shipped_arrays(objective.encoder).items()}
     digest = shared_decoder_digest(objective.frozen.decoder).hex()
     facts = {"decoder_digest": digest, "objective": asdict(objective.config)}
     write_part(folder, PART, arrays, objective.encoder.parameters(), facts)

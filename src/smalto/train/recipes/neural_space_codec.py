@@ -11,13 +11,12 @@ from smalto.train.release_raw_space import space_networks
 from smalto.train.run import Optimisation, Run
 
 _BETAS = {"soap": (0.95, 0.95), "adam": (0.9, 0.98)}
-_NO_START = "none"
 
 
 def neural_space_codec(
     space: str = "neural-space",
     heads: str = "",
-    start: str = "default",
+    trained: Literal["synthesis", "all"] = "synthesis",
     learning_rate: float = 5e-4,
     batch_size: int = 8,
     crop_px: int = 128,
@@ -35,7 +34,7 @@ def neural_space_codec(
     Args:
         space: folder of a ``neural-space`` run, its ``space.safetensors``, or an installed system's name.
         heads: folders of runs of heads whose answers count, separated by commas.
-        start: installed image system to start from; ``none`` starts at random.
+        trained: ``synthesis`` keeps the image codec's analysis and hyperprior, ``all`` trains them too.
         learning_rate: peak rate.
         batch_size: crops a step and device.
         crop_px: side of a crop, a multiple of 64.
@@ -44,12 +43,11 @@ def neural_space_codec(
         task_weight: of each head's error beside it.
         seed: of crops and initialisation.
     """
-    config = PlaneCodecConfig(plane_weight=plane_weight, task_weight=task_weight)
+    config = PlaneCodecConfig(plane_weight=plane_weight, task_weight=task_weight, trained=trained)
     runs = [run for run in heads.split(",") if run]
-    source = None if start == _NO_START else start
     return Run(
         name="neural-space-codec",
-        objective=lambda: PlaneCodecObjective(lambda: space_networks(space), config, lambda: heads_of(runs), source),
+        objective=lambda: PlaneCodecObjective(lambda: space_networks(space), config, lambda: heads_of(runs)),
         crops=CropConfig(size_px=crop_px, seed=seed, max_downscale=2.0, is_rotated=True),
         batch_size=batch_size,
         optimisation=Optimisation(
@@ -59,7 +57,7 @@ def neural_space_codec(
         settings={
             "space": space,
             "heads": heads,
-            "start": start,
+            "trained": trained,
             "learning_rate": learning_rate,
             "batch_size": batch_size,
             "crop_px": crop_px,
