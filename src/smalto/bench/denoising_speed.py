@@ -16,6 +16,7 @@ from smalto.heads.shared_decoder import SharedDecoder
 from smalto.train.space_head import FrozenSpace
 
 BASELINE = "DnCNN"
+FOLDED = "folded DnCNN"
 SIDE_PX = 512
 _COLUMNS = ("part", "milliseconds", "times_faster_than_dncnn", "times_faster_than_folded_dncnn")
 
@@ -32,33 +33,11 @@ def speed_table(space: FrozenSpace | None = None, side_px: int = SIDE_PX, repeat
         side_px: of the square picture.
         repeats: rounds.
     """
-    x = torch.rand(1, 3, side_px, side_px).to(memory_format=torch.channels_last)
-    baseline = PixelDenoiser().eval()
-    networks: dict[str, nn.Module] = {
-        BASELINE: baseline,
-        "folded DnCNN": baseline.folded(),
-        "exact head": Denoiser().eval(),
-        "light head": LightDenoiser().eval(),
-    }
-    for network in networks.values():
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     frozen = space or FrozenSpace(SharedEncoder(), SharedDecoder())
-    frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    planes = frozen.encoder(x)
-    parts: dict[str, Callable[[], object]] = {
-        BASELINE: lambda: networks[BASELINE](x),
-        "folded DnCNN": lambda: networks["folded DnCNN"](x),
-        "exact head": lambda: networks["exact head"](planes),
-        "light head": lambda: networks["light head"](planes),
-        "encoder": lambda: frozen.encoder(x),
-        "decoder": lambda: frozen.decoder(planes),
-        "encoder, exact head, decoder": lambda: frozen.decoder(networks["exact head"](frozen.encoder(x))),
-        "encoder, light head, decoder": lambda: frozen.decoder(networks["light head"](frozen.encoder(x))),
-    }
+    parts = denoising_parts(frozen, side_px, torch.device("cpu"))
     seconds = _least_seconds(parts, repeats)
     rows = tuple(
-        (part, 1e3 * taken, seconds[BASELINE] / taken, seconds["folded DnCNN"] / taken)
-        for part, taken in seconds.items()
+        (part, 1e3 * taken, seconds[BASELINE] / taken, seconds[FOLDED] / taken) for part, taken in seconds.items()
     )
     note = (
         f"One {side_px} x {side_px} picture, float32, channels last, {torch.get_num_threads()} threads, least of "
@@ -66,6 +45,37 @@ def speed_table(space: FrozenSpace | None = None, side_px: int = SIDE_PX, repeat
         "exact head and 7.79 for the light one."
     )
     return Table("speed", _COLUMNS, rows, note)
+
+
+def denoising_parts(space: FrozenSpace, side_px: int, device: torch.device | None) -> dict[str, Callable[[], object]]:
+    """What is timed, by name: each a call on one picture.
+
+    Args:
+        space: encoder and decoder; brought along.
+        side_px: of the square picture.
+        device: where networks go, in channels last; None leaves them as they were built, for counting.
+    """
+    x = torch.rand(1, 3, side_px, side_px, device=device).to(memory_format=torch.channels_last)
+    baseline = PixelDenoiser().eval()
+    networks: dict[str, nn.Module] = {
+        BASELINE: baseline,
+        FOLDED: baseline if device is None else baseline.folded(),
+        "exact head": Denoiser().eval(),
+        "light head": LightDenoiser().eval(),
+    }
+    for network in (*networks.values(), space) if device is not None else ():
+        network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    planes = space.encoder(x)
+    return {
+        BASELINE: lambda: networks[BASELINE](x),
+        FOLDED: lambda: networks[FOLDED](x),
+        "exact head": lambda: networks["exact head"](planes),
+        "light head": lambda: networks["light head"](planes),
+        "encoder": lambda: space.encoder(x),
+        "decoder": lambda: space.decoder(planes),
+        "encoder, exact head, decoder": lambda: space.decoder(networks["exact head"](space.encoder(x))),
+        "encoder, light head, decoder": lambda: space.decoder(networks["light head"](space.encoder(x))),
+    }
 
 
 def _least_seconds(parts: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

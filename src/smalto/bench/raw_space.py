@@ -55,6 +55,7 @@ def bench_raw_space(
     networks: RawNetworks,
     layouts: Sequence[str] = PATTERNS,
     progress: Callable[[int, int, str], None] | None = None,
+    count: int | None = None,
 ) -> BenchResult:
     """Compare planes and decodes of pictures and of their mosaics.
 
@@ -64,6 +65,7 @@ def bench_raw_space(
         networks: of one space.
         layouts: CFA patterns.
         progress: called with (pictures done, pictures in all, the last one's name).
+        count: pictures, evenly spread, at least two; None takes all.
 
     Returns:
         Table ``raw_space``, a row a layout, means over pictures.
@@ -74,6 +76,9 @@ def bench_raw_space(
     files = picture_files(folder)
     if len(files) < 2:
         raise UsageError(f"{folder}: one picture has no unrelated one beside it; name a folder of two or more")
+    if count is not None and count < len(files):
+        num = max(count, 2)
+        files = tuple(files[k * len(files) // num] for k in range(num))
     rows: dict[str, list[tuple[float, ...]]] = {layout: [] for layout in layouts}
     other = _encoded(networks, _picture(files[-1]))
     for number, path in enumerate(files):

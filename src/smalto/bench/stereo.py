@@ -48,7 +48,10 @@ class StereoMethod:
 
 
 def bench_stereo(
-    methods: Sequence[StereoMethod], folder: Path, progress: Callable[[int, int, str], None] | None = None
+    methods: Sequence[StereoMethod],
+    folder: Path,
+    progress: Callable[[int, int, str], None] | None = None,
+    count: int | None = None,
 ) -> BenchResult:
     """Measure methods on every pair of a folder.
 
@@ -56,6 +59,7 @@ def bench_stereo(
         methods: runs of one method share its name.
         folder: stereo pairs, see ``smalto.data.stereo``.
         progress: called with (pairs done, pairs in all, the last one's name).
+        count: pairs, evenly spread; None takes all.
 
     Raises:
         UsageError: no methods, or no pairs.
@@ -64,6 +68,8 @@ def bench_stereo(
     if not methods:
         raise UsageError("stereo: nothing to measure; name runs, or leave --no-sgbm out")
     files = stereo_files(folder)
+    if count is not None and count < len(files):
+        files = tuple(files[k * len(files) // count] for k in range(count))
     scores: dict[str, list[list[StereoScore]]] = {method.name: [] for method in methods}  # pair by pair, of all runs
     for number, place in enumerate(files):
         pair = read_pair(place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from smalto.cli.bench_features import JsonFile, features
+from smalto.cli.bench_neural_space import neural_space
 from smalto.cli.datasets import DATA_VARIABLE, find_data, sample_photographs
 from smalto.cli.options import Data, Device, SystemName, parse_quality
 from smalto.errors import UsageError
@@ -73,6 +74,7 @@ def rd(
 
 
 bench.command()(features)
+bench.command()(neural_space)
 
 
 @bench.command()
