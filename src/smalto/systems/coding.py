@@ -160,7 +160,11 @@ class ArchiveCodec(Protocol):
     """
 
     number: ClassVar[CodecNumber]
-    plane_names: tuple[str, ...]
+
+    @property
+    def plane_names(self) -> tuple[str, ...]:
+        """The planes, coarse ones first."""
+        ...
 
     def encode(self, planes: Mapping[str, Tensor], tile_px: int) -> dict[str, tuple[bytes, ...]]:
         """Planes (1, C, h, w) -> the chunks of each, one a tile, row by row."""
