@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from smalto.heads.segment import SIZES as SEGMENT_SIZES
 from smalto.heads.segment import SegmenterConfig
 from smalto.heads.stereo import SIZES as STEREO_SIZES
 from smalto.systems.plane_latent import base_networks
-from smalto.systems.shared_space import shared_arrays
 from smalto.train.denoising import DenoiseObjective
+from smalto.train.install import main as install
 from smalto.train.raw_space import RawSpaceObjective
 from smalto.train.release_heads import publish_denoise, publish_segment
 from smalto.train.release_raw_space import publish_raw_encoder
+from smalto.train.release_shared_space import publish_shared_space
 from smalto.train.release_stereo import publish_stereo
 from smalto.train.segmentation import SegmentObjective
+from smalto.train.shared_space import SharedSpaceObjective
 from smalto.train.shared_start import start_passing
 from smalto.train.stereo_depth import StereoObjective
 from smalto.types import Image
@@ -32,8 +35,9 @@ from smalto.weights.store import write_arrays
 from tests.bench.space_systems import TINY_STEREO, tiny_image_networks
 from tests.data.labelled_trees import camvid_tree
 from tests.data.stereo_trees import scaled_pair
-from tests.shared_space import seeded_networks, smooth_pictures
+from tests.shared_space import smooth_pictures
 from tests.tiny_models import scene
+from tests.weights.installed import use_folder
 
 NOBODY = "nobody-0"
 
@@ -66,13 +70,14 @@ def runs(_small: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     """A folder for every part, filled with untrained networks."""
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("runs")
-    encoder, decoder = seeded_networks()
+    space = SharedSpaceObjective()
+    encoder, decoder = space.encoder.eval(), space.decoder.eval()
     start_passing(encoder, decoder)
     networks = lambda: (encoder, decoder)  # noqa: E731
     folders = {part: root / part for part in space_sources.RUN_PARTS}
     for folder in folders.values():
         (folder / "weights").mkdir(parents=True)
-    write_arrays(folders["space"] / "weights" / "space.safetensors", shared_arrays(encoder, decoder))
+    publish_shared_space(space, _nothing(), folders["space"] / "weights")
     publish_raw_encoder(RawSpaceObjective(networks), _nothing(), folders["raw"] / "weights")
     latent = base_networks(tiny_image_networks(), encoder)
     arrays = {name: array for name, array in latent.arrays.items() if name.startswith("analysis.")}
@@ -121,6 +126,9 @@ def test_every_suite_runs_from_folders_of_runs(data: Path, runs: dict[str, tuple
     assert "DnCNN" in result.table("denoise: denoising").column("method")
     assert {"neural-space", "pixels"} <= set(result.table("stereo: means").column("method"))
     assert set(result.table("rates: task loss").column("task")) == {"denoise", "segment", "depth"}
+    from_raw = result.table("raw: tasks")
+    assert from_raw.column("task") == ("denoise", "segment", "depth")
+    assert all(row[4] == pytest.approx(float(row[3]) - float(row[2])) for row in from_raw.rows)  # type: ignore[arg-type]
     assert "RAW encoder + decoder" in result.table("demosaicing: demosaicing").column("method")
     assert "--run space=RUN" in result.command
     assert "--only reconstruction" in result.command
@@ -181,6 +189,27 @@ def test_stored_files_are_timed_where_there_is_a_codec(data: Path, runs: dict[st
     assert neural_space._stored(NeuralSpaceSettings(SpaceSources(NOBODY), data, ("costs",)), (32, 48)) is None
 
 
+def test_installed_parts_are_opened(
+    tmp_path: Path, runs: dict[str, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"licence": "CC0", "data": "none", "recipe": "none", "hardware": "none", "scores": {}, "limits": "all"}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    (tmp_path / "target").mkdir()
+    folders = [runs[part][0] for part in ("space", "raw", "denoise", "segment", "stereo")]
+    assert install([*folders, "--card", str(tmp_path / "card.json"), "--target", str(tmp_path / "target")]) == 0
+    use_folder(monkeypatch, tmp_path / "target")
+    sources = SpaceSources()
+    assert sources.raw_encoder().channels_in == 1
+    assert list(sources.denoisers()) == ["Denoiser installed"]
+    assert len(sources.segmenters()) == 1
+    assert [method.name for method in sources.stereo_methods()] == ["neural-space"]
+    assert sources.pixel_denoiser() is None
+    with pytest.raises(Absent, match="no codec of planes"):
+        sources.codec_system()
+    with pytest.raises(Absent, match="no run of part raw"):  # an installed part is of the installed space
+        SpaceSources(runs={"space": runs["space"]}).raw_encoder()
+
+
 def test_wrong_parts_are_refused(tmp_path: Path, runs: dict[str, tuple[str, ...]]) -> None:
     assert parse_runs([f"space={tmp_path}", f"stereo={tmp_path}", f"stereo={tmp_path}"]) == {
         "space": (str(tmp_path),),
@@ -198,6 +227,12 @@ def test_wrong_parts_are_refused(tmp_path: Path, runs: dict[str, tuple[str, ...]
         swapped.segmenters()
     with pytest.raises(UsageError, match="other kind"):
         swapped.denoisers()
+    record = Path(runs["segment"][0]) / "weights" / "segment.json"
+    of_another = json.loads(record.read_text()) | {"space": "0" * 16}
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "segment.json").write_text(json.dumps(of_another))
+    with pytest.raises(UsageError, match="was trained on decoder 0000000000000000"):
+        SpaceSources(NOBODY, {**runs, "segment": (str(tmp_path),)}).segmenters()
     with pytest.raises(Absent, match="no run of part stereo"):
         SpaceSources(NOBODY, {"space": runs["space"]}).stereo_methods()
     with pytest.raises(UsageError, match="no such suite"):

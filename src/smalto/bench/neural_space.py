@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from smalto.bench.shared_space import SharedSpaceSettings, bench_shared_space
 from smalto.bench.similarity import Embedding, SimilaritySettings, bench_similarity, pixels
 from smalto.bench.space_costs import CostSettings, cost_table
 from smalto.bench.space_rates import QUALITIES, RateSettings, rate_tables
+from smalto.bench.space_raw import RawTasks, raw_task_table
 from smalto.bench.space_sharing import bench_sharing
 from smalto.bench.space_sources import Absent, SpaceSources
 from smalto.bench.space_speed import SpaceSpeedSettings, space_speed_table
@@ -36,6 +38,7 @@ from smalto.systems.shared_space import SharedSpace
 from smalto.systems.system import System
 from smalto.types import Image
 
+_Part = TypeVar("_Part")
 Progress = Callable[[int, int, str], None]
 Counter = Callable[[str], AbstractContextManager[Progress]]
 _PACKAGES = ("smalto", "torch", "numpy", "pillow", "opencv-python-headless", "colour-demosaicing")
@@ -192,7 +195,31 @@ def _demosaicing(settings: NeuralSpaceSettings, tell: Progress) -> list[Table]:
 def _raw(settings: NeuralSpaceSettings, tell: Progress) -> list[Table]:
     kodak, space = settings.folder("kodak"), settings.sources.space()
     networks = RawNetworks(settings.sources.raw_encoder(), space.encoder, space.decoder)
-    return list(bench_raw_space(kodak, networks, progress=tell, count=settings.count).tables)
+    tables = list(bench_raw_space(kodak, networks, progress=tell, count=settings.count).tables)
+    sources = settings.sources
+    denoisers, segmenters, stereo = (
+        _or_none(sources.denoisers),
+        _or_none(sources.segmenters),
+        _or_none(sources.stereo),
+    )
+    tasks = RawTasks(
+        denoise=next(iter(denoisers.values())) if denoisers else None,
+        pictures=kodak,
+        segment=segmenters[0] if segmenters else None,
+        labelled=settings.optional("camvid"),
+        stereo=stereo[0] if stereo else None,
+        pairs=settings.optional("middlebury"),
+        count=settings.count,
+    )
+    found = raw_task_table(networks, tasks)
+    return [*tables, found] if found.rows else tables
+
+
+def _or_none(part: Callable[[], _Part]) -> _Part | None:
+    try:
+        return part()
+    except Absent:
+        return None
 
 
 def _denoise(settings: NeuralSpaceSettings, tell: Progress) -> list[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from smalto.heads.stereo import PixelStereo, StereoHead
 from smalto.systems.installed_space import installed_networks
 from smalto.systems.neural_space import SpaceNetworks, neural_space
 from smalto.systems.plane_latent import base_networks, image_networks, latent_networks
-from smalto.systems.shared_space import SYSTEM_NAME
+from smalto.systems.shared_space import SYSTEM_NAME, shared_decoder_digest
 from smalto.systems.space_heads import denoise_network, raw_networks, segment_network
 from smalto.systems.stereo_depth import StereoDepth, stereo_network
 from smalto.systems.system import System
@@ -32,6 +33,7 @@ from smalto.train.release_raw_space import raw_encoder_of, space_networks
 from smalto.train.release_shared_space import PART as SPACE
 from smalto.train.release_stereo import PART as STEREO
 from smalto.train.release_stereo import open_stereo
+from smalto.train.space_head import PIXELS as PIXELS_SPACE
 from smalto.train.space_head import FrozenSpace
 from smalto.weights import SystemRecord, installed_systems, system_record
 from smalto.weights.store import read_arrays, read_installed
@@ -87,6 +89,7 @@ class SpaceSources:
         if DENOISE not in self.runs:
             heads = [("installed", self._installed(DENOISE, denoise_network))]
         else:
+            self._check_decoders(DENOISE)
             heads = [(Path(run).name, read_denoise(run)) for run in self.runs[DENOISE]]
         return {f"{type(head).__name__} {name}": _on_planes(head, name) for name, head in heads}
 
@@ -99,21 +102,25 @@ class SpaceSources:
         """Heads, one a seed. Raises Absent."""
         if SEGMENT not in self.runs:
             return [_checked(self._installed(SEGMENT, segment_network), Segmenter, self.system)]
+        self._check_decoders(SEGMENT)
         return [_checked(read_segment(run), Segmenter, run) for run in self.runs[SEGMENT]]
 
     def pixel_segmenters(self) -> list[PixelSegmenter]:
         """The same network on pixels, one a seed, where runs of it are named."""
         return [_checked(read_segment(run), PixelSegmenter, run) for run in self.runs.get(SEGMENT_PIXELS, ())]
 
-    def stereo_methods(self) -> list[StereoMethod]:
-        """Stereo on planes, one a seed, and on pixels where runs of it are named. Raises Absent."""
+    def stereo(self) -> list[StereoDepth]:
+        """Stereo on planes, one a seed. Raises Absent."""
         dtype = self.dtype or torch.float32
         if STEREO in self.runs:
             space = self._space_source()
-            answers = [open_stereo(Path(run), space, self.device, dtype) for run in self.runs[STEREO]]
-        else:
-            network = self._installed(STEREO, lambda arrays, source: stereo_network(arrays, source)[0])
-            answers = [StereoDepth(network, self._space()[0], self.device, dtype)]
+            return [open_stereo(Path(run), space, self.device, dtype) for run in self.runs[STEREO]]
+        network = self._installed(STEREO, lambda arrays, source: stereo_network(arrays, source)[0])
+        return [StereoDepth(network, self._space()[0], self.device, dtype)]
+
+    def stereo_methods(self) -> list[StereoMethod]:
+        """Stereo on planes, one a seed, and on pixels where runs of it are named. Raises Absent."""
+        answers, dtype = self.stereo(), self.dtype or torch.float32
         twins = [open_stereo(Path(run), None, self.device, dtype) for run in self.runs.get(STEREO_PIXELS, ())]
         return [StereoMethod(name, one.disparity) for name, of in ((NEURAL, answers), (PIXELS, twins)) for one in of]
 
@@ -150,6 +157,18 @@ class SpaceSources:
             network = open_stereo(Path(self.runs[STEREO][0]), self._space_source()).network
             networks = replace(networks, stereo=_checked(network, StereoHead, self.runs[STEREO][0]))
         return networks
+
+    def _check_decoders(self, part: str) -> None:
+        """Raise UsageError where a run's head was trained on another space; stereo and RAW runs check themselves."""
+        record = self._record()
+        known = {shared_decoder_digest(self._space()[1]).hex()}
+        if SPACE not in self.runs and record is not None:
+            known |= set(record.trained_decoder_digests)
+        for run in self.runs[part]:
+            for path in (Path(run) / f"{part}.json", Path(run) / "weights" / f"{part}.json"):
+                trained = json.loads(path.read_text()).get("space") if path.is_file() else None
+                if trained not in (None, PIXELS_SPACE, *known):
+                    raise UsageError(f"{path}: was trained on decoder {trained}, not {', '.join(sorted(known))}")
 
     def _space(self) -> tuple[SharedEncoder, SharedDecoder]:
         return space_networks(self._space_source())
