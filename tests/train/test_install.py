@@ -230,3 +230,26 @@ def test_an_install_keeps_what_else_is_installed(
     use_folder(monkeypatch, tmp_path / "target")
     same = {feature_codec_record(name).codec_digest for name in ("planes-0", "planes-1")}
     assert len(same) == 1
+
+
+def test_another_image_codec_takes_the_codec_of_planes_away(
+    tmp_path: Path, codec_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _install(tmp_path, codec_run) == 0
+    target = tmp_path / "target"
+    index = json.loads((target / "index.json").read_text())
+    file = {"name": "neural-0-latent.safetensors", "sha256": "", "num_bytes": 0, "num_parameters": 0}
+    space = {"files": {"latent": file}, "part_cards": {"latent": {}}, "codec_digest": "ab" * 8}
+    index["systems"]["neural-space"] = space
+    (target / "index.json").write_text(json.dumps(index))
+    (target / file["name"]).write_bytes(b"old")  # type: ignore[operator, arg-type]
+    assert _install(tmp_path, codec_run) == 0  # the same codec: everything stays
+    assert (target / "neural-0-latent.safetensors").is_file()
+    torch.manual_seed(5)
+    publish_codec(CodecObjective(SMALL).eval(), _batches(3), tmp_path / "other" / "weights")
+    capsys.readouterr()
+    assert _install(tmp_path, tmp_path / "other") == 0
+    assert "neural-space latent: dropped, made over the image codec that was replaced" in capsys.readouterr().out
+    after = json.loads((target / "index.json").read_text())["systems"]["neural-space"]
+    assert after == {"files": {}, "part_cards": {}, "codec_digest": ""}
+    assert not (target / "neural-0-latent.safetensors").exists()

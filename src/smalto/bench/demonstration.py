@@ -84,7 +84,12 @@ class Demonstration:
 def warm_up(system: System) -> None:
     """Encode and answer once on a small grey picture, so that later times hold no compilation."""
     grey = Image(np.full((64, 64, 3), 128, np.uint8))
-    system.run(list(system.parts.heads), system.encode(grey))
+    system.run(_single_tasks(system), system.encode(grey))
+
+
+def _single_tasks(system: System) -> list[str]:
+    """The tasks that one picture answers."""
+    return [task for task in system.tasks if system.num_views(task) == 1]
 
 
 def demonstrate(system: System, picture: Path, folder: Path, quality: str | float) -> Demonstration:
@@ -101,7 +106,7 @@ def demonstrate(system: System, picture: Path, folder: Path, quality: str | floa
     packet = system.encode(image, quality=quality)
     encode_s = time.perf_counter() - started
     started = time.perf_counter()
-    tasks = list(system.parts.heads)
+    tasks = _single_tasks(system)
     answers = dict(zip(tasks, system.run(tasks, packet), strict=True))
     answer_s = time.perf_counter() - started
     stem = picture.stem

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from smalto.systems.feature_networks import codec_of_arrays
 from smalto.systems.multitask_codec import LITE_NAME, lite_networks
 from smalto.systems.shared_space import SYSTEM_NAME as SPACE_NAME
 from smalto.train.install_parts import Installed, RunPart, check_decoders, checked_digests, found_parts, write_coded
+from smalto.train.install_space import LATENT, install_space
 from smalto.train.install_space import PARTS as SPACE_PARTS
-from smalto.train.install_space import install_space
 from smalto.weights.coded import code, restore
 from smalto.weights.index import CARD_KEYS, weights_folder
 from smalto.weights.store import read_arrays
@@ -74,11 +75,29 @@ def install(runs: list[Path], card: Path, target: Path, name: str | None = None)
         install_system = install_space if kind == SPACE_NAME else _image_system
         done = install_system(parts, section.get(kind), facts, target)
     before = section.get(done.name, {})
+    if kind == LITE_NAME and before and before["codec_digest"] != done.record["codec_digest"]:
+        orphaned = _without_planes_codec(index, target)
+        done = replace(done, orphaned=(f"{SPACE_NAME} {LATENT}",) if orphaned else ())
     section[done.name] = done.record
     replace_file(path, (json.dumps(index, indent=2) + "\n").encode())
     for part in done.dropped:
         (target / before["files"][part]["name"]).unlink(missing_ok=True)
     return done
+
+
+def _without_planes_codec(index: dict[str, Any], target: Path) -> bool:
+    """Take the shared space's codec away, which was made over the image codec that is being replaced.
+
+    Returns:
+        Whether there was one.
+    """
+    space = index.get("systems", {}).get(SPACE_NAME)
+    if space is None or LATENT not in space["files"]:
+        return False
+    (target / space["files"].pop(LATENT)["name"]).unlink(missing_ok=True)
+    space["part_cards"].pop(LATENT, None)
+    space["codec_digest"] = ""
+    return True
 
 
 def _card(path: Path) -> dict[str, Any]:
@@ -172,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
     record = done.record
     what = f"tasks {', '.join(map(str, record['tasks']))}" if "tasks" in record else f"tier {record['tier']}"  # type: ignore[arg-type]
     sys.stdout.write(f"{done.name}: {what}\n")
+    for part in done.orphaned:
+        sys.stdout.write(f"{part}: dropped, made over the image codec that was replaced; train it again\n")
     if done.dropped:
         sys.stdout.write(f"{done.name}: dropped {', '.join(done.dropped)}, trained on the decoder that was replaced\n")
     return 0

@@ -45,11 +45,13 @@ class Installed:
         name: of the system or feature codec.
         record: its entry in ``index.json``.
         dropped: parts that were installed before and do not belong to it any more.
+        orphaned: parts of other systems that were made over what it replaced, and are gone with it.
     """
 
     name: str
     record: dict[str, object]
     dropped: tuple[str, ...] = ()
+    orphaned: tuple[str, ...] = ()
 
 
 def found_parts(runs: Iterable[Path], names: Iterable[str]) -> dict[str, RunPart]:

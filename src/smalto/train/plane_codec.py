@@ -151,16 +151,20 @@ class PlaneCodecObjective(SpaceHeadObjective):
         return StepResult(loss, measures)
 
     def _task_errors(self, decoded: SharedPlanes, planes: SharedPlanes) -> dict[str, Tensor]:
-        """How much heads answer differently from decoded planes: (B,) by task."""
+        """How much heads answer differently from decoded planes: (B,) by task.
+
+        Classes are compared as probabilities, clean planes as the pictures they decode to.
+        """
         errors = {}
         for task, head in self._heads[0].items():
             answer = head(decoded)
             with torch.no_grad():
                 ideal = head(planes)
+                shown = ideal if isinstance(head, Segmenter) else self.space.decoder(ideal)
             if isinstance(head, Segmenter):
-                errors[task] = _divergence(answer.float(), ideal.float())
+                errors[task] = _divergence(answer.float(), shown.float())
             else:
-                errors[task] = self.whiten_b.error(answer.z_b, ideal.z_b)
+                errors[task] = (self.space.decoder(answer) - shown).square().mean(dim=(1, 2, 3)) / _PICTURE_POWER
         return errors
 
     def preview(self, batch: Tensor) -> Tensor:
