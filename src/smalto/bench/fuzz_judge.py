@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -97,12 +98,17 @@ def complaint_about(target: FuzzTarget, item: Mutant, seen: Examined) -> str | N
 
 
 def _latent_complaint(latent: Latent) -> str | None:
-    spec = latent.spec.planes[0]
-    y = latent.planes[spec.name]
-    shape = (1, spec.channels, -(-latent.height // spec.stride), -(-latent.width // spec.stride))
-    if tuple(y.shape) != shape:
-        return f"a latent of shape {tuple(y.shape)} where {shape} is declared"
-    return None if float(y.abs().max()) <= VALUE_LIMIT else "the latent has values out of bounds"
+    rows, columns = latent.height + latent.offset_px[0], latent.width + latent.offset_px[1]
+    of_codec = len(latent.spec.planes) == 1  # else a network has made the planes of what the codec bounds
+    for spec in latent.spec.planes:
+        plane = latent.planes[spec.name]
+        shape = (1, spec.channels, *spec.grid(rows, columns))
+        if tuple(plane.shape) != shape:
+            return f"{spec.name}: a latent of shape {tuple(plane.shape)} where {shape} is declared"
+        largest = float(plane.abs().max())
+        if not (largest <= VALUE_LIMIT if of_codec else math.isfinite(largest)):
+            return f"{spec.name}: the latent has values out of bounds"
+    return None
 
 
 def _picture_complaint(picture: Image, header: Header, max_pixels: int) -> str | None:

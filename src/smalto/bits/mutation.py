@@ -24,6 +24,7 @@ _FACTS: tuple[dict[str, str | int | bytes], ...] = (
     *({"encoder": text} for text in ("", "x" * 20000, "\u00e9", "nobody")),
     *({"tile": side} for side in (-64, 0, 1, 64, 128, 1024, 2048, 4096, 1 << 61, "64", b"64")),
     *({"grey": value} for value in (-1, 1, 2)),
+    *({"offset": value} for value in (b"", b"\x01\x00", b"\x03\x03", b"\x04\x00", b"\x01\x01\x01", 1, "xx")),
 )
 
 
@@ -231,7 +232,9 @@ def _field(rng: random.Random, originals: Sequence[bytes]) -> bytes:
     if how == 6 and packet.spaces:
         packet.spaces = (replace(packet.spaces[0], codec_digest=rng.randbytes(8)), *packet.spaces[1:])
     elif how == 7 or not packet.sections:
-        packet.metadata |= rng.choice(_FACTS)
+        facts = rng.choice(_FACTS)
+        of_space = rng.choice(packet.spaces).name if packet.spaces and rng.random() < 0.5 else None
+        packet.metadata |= facts if of_space is None else {f"{key}.{of_space}": value for key, value in facts.items()}
     else:
         section = rng.choice(packet.sections)
         if how == 0:
