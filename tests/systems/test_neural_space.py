@@ -114,14 +114,14 @@ def test_windows_change_nothing(networks: SpaceNetworks) -> None:
 
 def test_a_coarse_latent_halo_reaches_as_far_as_it_says(networks: SpaceNetworks) -> None:
     from smalto.codecs.plane_transform import FoldedAnalysis, FoldedSynthesis
-    from smalto.testing import _check_reach  # the conformance suite's own measure
+    from smalto.testing import check_reach
 
     analysis, synthesis = FoldedAnalysis(networks.latent.analysis), FoldedSynthesis(networks.latent.synthesis)
     with torch.no_grad():
         x = torch.rand(1, 320, 8, 2 * analysis.halo_cells + 24)
-        _check_reach(analysis, x, analysis.halo_cells, (1, 4), "analysis")
+        check_reach(analysis, x, analysis.halo_cells, (1, 4), "analysis")
         y = torch.randn(1, networks.latent.synthesis.config.latent_channels, 4, 2 * synthesis.halo_cells + 3)
-        _check_reach(synthesis, y, synthesis.halo_cells, (4, 1), "synthesis")
+        check_reach(synthesis, y, synthesis.halo_cells, (4, 1), "synthesis")
 
 
 def test_grey_and_alpha_survive(system: System) -> None:

@@ -1,4 +1,4 @@
-"""Encoders: picture to latent. ``ENCODERS`` maps a name to a builder that imports inside."""
+"""Encoders: picture or RAW mosaic to latent. ``ENCODERS`` maps a name to a builder that imports inside."""
 
 from __future__ import annotations
 
@@ -21,4 +21,21 @@ def _lite() -> nn.Module:
     return Encoder(LITE)
 
 
-ENCODERS: dict[str, Callable[[], nn.Module]] = {"hific": _hific, "lite": _lite}
+def _shared() -> nn.Module:
+    from smalto.encoders.shared_cnn import SharedEncoder
+
+    return SharedEncoder()
+
+
+def _shared_raw() -> nn.Module:
+    from smalto.encoders.shared_cnn import SharedEncoder
+
+    return SharedEncoder(channels_in=1)
+
+
+ENCODERS: dict[str, Callable[[], nn.Module]] = {
+    "hific": _hific,
+    "lite": _lite,
+    "shared": _shared,
+    "shared-raw": _shared_raw,
+}
