@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +62,26 @@ def _strictly_rising(positions: np.ndarray, least: float = 0.02) -> np.ndarray:
 
 @torch.no_grad()
 def rate_curve(
-    objective: CodecObjective, batches: Iterator[Tensor], num_batches: int = 12
+    codec: MeanScaleHyperprior,
+    analyse: Callable[[Tensor], Tensor],
+    batches: Iterator[Tensor],
+    num_batches: int = 12,
 ) -> list[tuple[float, float]]:
-    """(level, mean bits per pixel) of the trained codec at every fifteenth level."""
+    """(level, mean bits per pixel) of a trained codec at every fifteenth level.
+
+    Args:
+        codec: of the latent.
+        analyse: pictures (B, 3, S, S) -> latent.
+        batches: of pictures.
+        num_batches: how many are measured.
+    """
     sums = np.zeros(len(_PROBES))
     for _ in range(num_batches):
         batch = next(batches)
-        y = objective.encoder(batch)
+        y = analyse(batch)
         for k, level in enumerate(_PROBES):
             q = torch.full((batch.shape[0],), float(level), device=batch.device)
-            estimate = objective.codec.estimate(y, q)
+            estimate = codec.estimate(y, q)
             sums[k] += float((estimate.y_bits + estimate.z_bits).mean()) / (batch.shape[2] * batch.shape[3])
     return [(float(level), float(total / num_batches)) for level, total in zip(_PROBES, sums, strict=True)]
 
@@ -80,7 +90,7 @@ def publish_codec(objective: Objective, batches: Iterator[Tensor], folder: Path)
     """Write ``codec.safetensors`` and ``codec.json`` (digests, rates) for a trained image codec."""
     if not isinstance(objective, CodecObjective):
         raise UsageError(f"{type(objective).__name__} is not an image codec; publish it with its own recipe")
-    rates = rate_curve(objective, batches)
+    rates = rate_curve(objective.codec, objective.encoder, batches)
     positions = place_levels(rates) if objective.config.fixed_q is None else None
     codec = freeze(objective.codec, positions)
     arrays = {f"encoder.{name}": array for name, array in shipped_arrays(objective.encoder).items()}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from smalto.codecs.freeze import freeze
-from smalto.codecs.hyperprior import NUM_LEVELS
 from smalto.errors import UsageError, WeightsError
 from smalto.systems.multitask_codec import load_shipped
 from smalto.systems.plane_latent import (
@@ -23,7 +21,7 @@ from smalto.systems.plane_latent import (
 )
 from smalto.systems.shared_space import shared_decoder_digest
 from smalto.train.plane_codec import PlaneCodecObjective
-from smalto.train.release import load_hyperprior, place_levels, training_state
+from smalto.train.release import load_hyperprior, place_levels, rate_curve, training_state
 from smalto.train.release_files import write_part
 from smalto.train.release_heads import read_denoise, read_segment
 from smalto.train.run import Objective
@@ -32,7 +30,6 @@ from smalto.weights.store import read_installed, under
 
 PART = "latent"  # of the record's files; also the name of the file a run leaves
 RATE_CURVE = ((0, 0.10), (20, 0.30), (40, 0.60), (60, 1.00), (100, 2.00))
-_PROBES = tuple(range(0, NUM_LEVELS, 15))
 _READERS = {"denoise": read_denoise, "segment": read_segment}
 
 
@@ -53,22 +50,6 @@ def heads_of(runs: Sequence[str]) -> dict[str, nn.Module]:
     return heads
 
 
-@torch.no_grad()
-def latent_rates(
-    objective: PlaneCodecObjective, batches: Iterator[Tensor], num_batches: int = 12
-) -> list[tuple[float, float]]:
-    """(level, mean bits per pixel) of the trained codec at every fifteenth level."""
-    sums = np.zeros(len(_PROBES))
-    for _ in range(num_batches):
-        batch = next(batches)
-        y = objective.analysis(objective.space.planes(batch))
-        for k, level in enumerate(_PROBES):
-            q = torch.full((batch.shape[0],), float(level), device=batch.device)
-            estimate = objective.codec.estimate(y, q)
-            sums[k] += float((estimate.y_bits + estimate.z_bits).mean()) / (batch.shape[2] * batch.shape[3])
-    return [(float(level), float(total / num_batches)) for level, total in zip(_PROBES, sums, strict=True)]
-
-
 def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path) -> None:
     """Write ``latent.safetensors`` and ``latent.json`` (digests, rates) for a trained codec of planes.
 
@@ -77,7 +58,7 @@ def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path
     """
     if not isinstance(objective, PlaneCodecObjective):
         raise UsageError(f"{type(objective).__name__} is not a codec of planes; publish it with its own recipe")
-    rates = latent_rates(objective, batches)
+    rates = rate_curve(objective.codec, lambda batch: objective.analysis(objective.space.planes(batch)), batches)
     base = base_networks(image_networks(), objective.space.encoder)
     codec = freeze(objective.codec, place_levels(rates, RATE_CURVE))
     networks = LatentNetworks(objective.analysis, codec, objective.synthesis)
