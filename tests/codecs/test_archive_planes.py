@@ -267,3 +267,18 @@ def test_models_must_fit_each_other() -> None:
         ArchivePlanes(held[BOTTOM], held[TOP])
     with pytest.raises(UsageError, match="different numbers"):
         replace(held[TOP], rotation=held[BOTTOM].rotation)
+
+
+def _quiet(rows: int, columns: int, seed: int) -> Planes:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {TOP: (1, 64, rows, columns), BOTTOM: (1, 64, 2 * rows, 2 * columns)}
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_planes_that_hardly_leave_zero_need_no_expectations() -> None:
+    samples = [{name: plane[0].numpy() for name, plane in _quiet(16, 24, seed).items()} for seed in (1, 2)]
+    coarse = fit_archive(samples, {TOP: np.eye(64), BOTTOM: np.eye(256)}, 4.5)
+    assert coarse.models[TOP].contexts.expect.shape[1] == 0
+    held = _quiet(9, 7, 5)
+    back = coarse.decode(coarse.encode(held, 1024), grids(held), 1024)
+    assert all(bool(torch.isfinite(plane).all()) for plane in back.values())

@@ -98,8 +98,8 @@ class CellContexts:
         self._check_sums()
 
     def _check_sums(self) -> None:
-        known = np.concatenate([self.expect.reshape(-1, self.expect.shape[2]), self.expect_other]).astype(np.int64)
-        told = [self.near.reshape(-1, self.num_symbols), self.near_other, self.own]
+        known = np.concatenate([*self.expect, self.expect_other]).astype(np.int64)
+        told = [*self.near, self.near_other, self.own]
         spread = self.base.astype(np.int64) + CAP * np.concatenate(told).sum(0, dtype=np.int64)
         if INPUT_LIMIT * np.abs(known).sum(0).max(initial=0) >= 1 << 30 or spread.max() >= 1 << 31:
             raise UsageError("archive contexts: a sum can leave 31 bits; the weights are damaged")

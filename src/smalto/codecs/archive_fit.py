@@ -152,6 +152,8 @@ def _axes(square: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 def _least_squares(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """The matrix that takes x to y, held a little towards zero."""
     square = x.T @ x
+    if not len(square):
+        return np.zeros((0, y.shape[1]))
     return np.linalg.solve(square + np.eye(len(square)) * (1e-4 * square.trace() / len(square) + 1e-12), x.T @ y)
 
 
