@@ -41,7 +41,7 @@ PARTS = (SPACE_PART, RAW, LATENT, ARCHIVE, DENOISE, SEGMENT, STEREO)
 _TASKS = {DENOISE: "denoise", SEGMENT: "segment", STEREO: "depth"}
 _ENCODERS = {SPACE_PART: "base", RAW: "raw"}
 _FINE = 768.0  # a space of 54 dB loses 2.3 dB to 96 steps to a deviation, .03 dB to these
-_STEPS = {SPACE_PART: _FINE, RAW: _FINE, ARCHIVE: None}  # the archive codec keeps the digest that its run recorded
+_STEPS = {SPACE_PART: _FINE, ARCHIVE: None}  # the archive codec keeps the digest that its run recorded
 _NETWORKS: Mapping[str, Callable[[Mapping[str, np.ndarray], str], object]] = {
     RAW: raw_networks,
     DENOISE: denoise_network,
