@@ -26,7 +26,7 @@ def test_every_task_of_the_system_has_its_tile() -> None:
     assert all(tile[2].shape == (64, 80, 3) for tile in rows[0])
     assert "bpp" in rows[0][1][1]
     sheet = draw_album(rows)
-    assert sheet.size == (6 * 260, 2 * 288)
+    assert sheet.size == (6 * 196, 2 * 224)
 
 
 def test_other_systems_are_refused() -> None:

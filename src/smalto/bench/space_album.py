@@ -29,7 +29,7 @@ from smalto.measure.psnr import psnr_db
 from smalto.systems import System, load
 from smalto.types import Affine, Image
 
-CUT_PX = 256
+CUT_PX = 192
 NOISE_DEVIATION = 25.0
 TURN = Affine(rotation_degrees=20.0, scale=1.2)
 _CAPTION_PX = 28
