@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ TRACED = (2, 68, 100)  # batch, rows, columns in pixels; paths that pad what doe
 COMPARED = (TRACED, (1, 64, 96), (1, 36, 132), (3, 160, 64))
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _ERRORS_ONLY = 3
+_REGISTRATION = "torch.onnx._internal.exporter._registration"
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def export_network(network: DeviceNetwork, facts: Mapping[str, str] | None = Non
     example = network.example(*TRACED)
     shapes = tuple({0: auto, 2: auto, 3: auto} for _ in example)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), _quiet_exporter(), torch.no_grad():
             warnings.simplefilter("ignore")  # of the exporter's own code
             program = torch.export.export(network.module, example, dynamic_shapes=shapes, strict=False)
             exported = torch.onnx.export(
@@ -91,6 +94,18 @@ def export_network(network: DeviceNetwork, facts: Mapping[str, str] | None = Non
     _clean(model, network, {**(facts or {}), **network.facts})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter from saying which packages, none of them needed, it did not find."""
+    logger = logging.getLogger(_REGISTRATION)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _clean(model: ModelProto, network: DeviceNetwork, facts: Mapping[str, str]) -> None:
