@@ -27,6 +27,7 @@ from smalto.files import replace_file
 from smalto.layers.bayer import channel_map, mosaic_of
 from smalto.measure.psnr import psnr_db
 from smalto.systems import System, load
+from smalto.systems.shared_space import SPEC, SYSTEM_NAME
 from smalto.types import Affine, Image
 
 CUT_PX = 192
@@ -47,7 +48,7 @@ def album_rows(system: System, picture: Image, quality: str | float = "medium") 
     Raises:
         UsageError: the system is not of the shared space.
     """
-    if system.parts.spec.space != "neural-0":
+    if system.parts.spec != SPEC:
         raise UsageError(f"system {system.name} is not the shared neural space; name one that is")
     pixels = np.asarray(picture.to_pil().convert("RGB"))
     tiles = [("original", f"{picture.width} x {picture.height}", pixels)]
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quality", default="medium", help="of the file that is no archive")
     chosen = parser.parse_args(arguments)
     try:
-        system = load("neural-space", dtype=torch.float32)
+        system = load(SYSTEM_NAME, dtype=torch.float32)
         rows = [album_rows(system, read_image(path), chosen.quality) for path in chosen.pictures]
         buffer = BytesIO()
         draw_album(rows).save(buffer, "PNG", optimize=True)

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from smalto.bits.cdf import INT32_MAX, INT32_MIN, TOTAL, DecodeTables
 from smalto.bits.compiled import compiled
-from smalto.bits.rans import LOWER, pull_bits
+from smalto.bits.rans import LOWER
+from smalto.codecs.feature_kernels import pull_beyond
 
 NUM_NEAR = 4
 NUM_PHASES = 4
@@ -165,26 +166,6 @@ def trace_cells(
 
 
 @compiled
-def _pull_beyond(state: Integer, ahead: Integer, below: Integer, above: Integer) -> tuple[Integer, Integer, Integer]:
-    """Read an escaped symbol from the state and the three words ahead: the symbol, the state and the words read.
-
-    ``below`` and ``above`` are the symbols next to the table's.
-    """
-    head, state, ahead, count = pull_bits(state, 6, ahead)
-    length = head >> 1
-    distance = 1
-    if length > 16:
-        value, state, ahead, refilled = pull_bits(state, length - 16, ahead)
-        distance = distance << (length - 16) | value
-        count += refilled
-    if length > 0:
-        value, state, ahead, refilled = pull_bits(state, min(length, 16), ahead)
-        distance = distance << min(length, 16) | value
-        count += refilled
-    return above + distance - 1 if head & 1 else below - distance + 1, state, count
-
-
-@compiled
 def pull_cells(
     stream: tuple[NDArray[np.int64], NDArray[np.uint16], Integer, Integer],
     tables: DecodeTables,
@@ -238,7 +219,7 @@ def pull_cells(
             if end == TOTAL:  # only the escape, the last entry, ends there
                 ahead = np.int64(words[position]) | np.int64(words[position + 1]) << 16
                 ahead |= np.int64(words[position + 2]) << 32
-                rest, state, count = _pull_beyond(state, ahead, np.int64(low[index]) - 1, rest)
+                rest, state, count = pull_beyond(state, ahead, np.int64(low[index]) - 1, rest)
                 position += count
             states[lane] = state
             rest = -rest if turned else rest

@@ -144,7 +144,7 @@ def count_symbols(
 
 
 @compiled
-def _pull_beyond(state: Integer, ahead: Integer, below: Integer, above: Integer) -> tuple[Integer, Integer, Integer]:
+def pull_beyond(state: Integer, ahead: Integer, below: Integer, above: Integer) -> tuple[Integer, Integer, Integer]:
     """Read an escaped symbol from the state and the three words ahead: side and distance, last part first.
 
     Gives the symbol, the state and the words read; ``below`` and ``above`` are the symbols next to the table's.
@@ -207,7 +207,7 @@ def pull_field(
         if end == TOTAL:  # only the escape, the last entry, ends there
             ahead = np.int64(words[position]) | np.int64(words[position + 1]) << 16
             ahead |= np.int64(words[position + 2]) << 32
-            symbol, state, count = _pull_beyond(state, ahead, np.int64(low[index]) - 1, symbol)
+            symbol, state, count = pull_beyond(state, ahead, np.int64(low[index]) - 1, symbol)
             position += count
             if symbol < INT32_MIN or symbol > INT32_MAX:
                 position, symbol = limit + 1, 0

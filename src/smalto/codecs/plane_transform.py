@@ -163,11 +163,7 @@ class FoldedAnalysis(nn.Module):
     def __init__(self, network: PlaneAnalysis) -> None:
         super().__init__()
         self.network = network
-
-    @property
-    def halo_cells(self) -> int:
-        """See ``PlaneAnalysis``."""
-        return self.network.halo_cells
+        self.halo_cells = network.halo_cells
 
     def forward(self, carrier: Tensor) -> Tensor:
         """Folded planes -> y."""
@@ -180,11 +176,7 @@ class FoldedSynthesis(nn.Module):
     def __init__(self, network: PlaneSynthesis) -> None:
         super().__init__()
         self.network = network
-
-    @property
-    def halo_cells(self) -> int:
-        """See ``PlaneSynthesis``."""
-        return self.network.halo_cells
+        self.halo_cells = network.halo_cells
 
     def forward(self, y: Tensor) -> Tensor:
         """y -> folded planes."""

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from smalto.data.photographs import as_image, image_planes, pixel_levels, unit_range
 from smalto.encoders.shared_cnn import SharedEncoder
 from smalto.errors import UsageError, WeightsError
 from smalto.heads.shared_decoder import SharedDecoder
-from smalto.layers.shared_planes import BOTTOM_STRIDE, CHANNELS, TOP_STRIDE, SharedPlanes
+from smalto.layers.shared_planes import BOTTOM_STRIDE, CHANNELS, FOLD, TOP_STRIDE, SharedPlanes, folded, unfolded
 from smalto.systems.engine import Engine, pad_to_multiple
 from smalto.systems.multitask_codec import load_shipped, shipped_arrays
 from smalto.types import Image, Latent, LatentSpec, PlaneSpec
@@ -28,11 +26,10 @@ from smalto.weights.store import DIGEST_BYTES, digest, read_arrays, under
 
 SYSTEM_NAME = "neural-space"
 SPACE = "neural-0"
-_FOLD = TOP_STRIDE // BOTTOM_STRIDE
 SPEC = LatentSpec(
     SPACE,
     (
-        PlaneSpec("z_b", "grid", CHANNELS, BOTTOM_STRIDE, _FOLD),
+        PlaneSpec("z_b", "grid", CHANNELS, BOTTOM_STRIDE, FOLD),
         PlaneSpec("z_t", "grid", CHANNELS, TOP_STRIDE),
     ),
 )
@@ -92,14 +89,14 @@ class SharedSpace:
         """
         picture = as_image(image)  # type: ignore[arg-type]
         x = pad_to_multiple(image_planes(picture), TOP_STRIDE)
-        folded = self.engine.run(
-            lambda part: _fold(self.encoder(unit_range(part))),
+        carrier = self.engine.run(
+            lambda part: folded(self.encoder(unit_range(part))),
             x,
             self.engine.window_px,
             self.encoder.halo_px,
             (1, TOP_STRIDE),
         )
-        planes = _unfold(folded)
+        planes = unfolded(carrier)
         return Latent(SPEC, {"z_b": planes.z_b, "z_t": planes.z_t}, picture.height, picture.width)
 
     def decode_planes(self, latent: Latent) -> Image:
@@ -114,8 +111,8 @@ class SharedSpace:
         if len(planes.z_t) != 1:
             raise UsageError(f"the latent holds {len(planes.z_t)} pictures; decode them one by one")
         levels = self.engine.run(
-            lambda part: pixel_levels(self.decoder(_unfold(part))),
-            _fold(planes),
+            lambda part: pixel_levels(self.decoder(unfolded(part))),
+            folded(planes),
             self.engine.window_px // TOP_STRIDE,
             self.decoder.halo_cells,
             (TOP_STRIDE, 1),
@@ -138,13 +135,3 @@ def open_shared_space(path: str | Path, device: str = "cpu", dtype: torch.dtype 
     """
     encoder, decoder = shared_networks(read_arrays(path), str(path))
     return SharedSpace(encoder, decoder, Engine.on(device, dtype))
-
-
-def _fold(planes: SharedPlanes) -> Tensor:
-    """Both planes as one at z_t's resolution: (B, 64 + 256, H/4, W/4)."""
-    return torch.cat([planes.z_t, F.pixel_unshuffle(planes.z_b, _FOLD)], dim=1)
-
-
-def _unfold(folded: Tensor) -> SharedPlanes:
-    """The planes that ``_fold`` joined."""
-    return SharedPlanes(F.pixel_shuffle(folded[:, CHANNELS:], _FOLD), folded[:, :CHANNELS])

@@ -59,7 +59,8 @@ def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path
     if not isinstance(objective, PlaneCodecObjective):
         raise UsageError(f"{type(objective).__name__} is not a codec of planes; publish it with its own recipe")
     rates = rate_curve(objective.codec, lambda batch: objective.analysis(objective.space.planes(batch)), batches)
-    base = base_networks(image_networks(), objective.space.encoder)
+    image = image_networks()
+    base = base_networks(image, objective.space.encoder)
     codec = freeze(objective.codec, place_levels(rates, RATE_CURVE))
     networks = LatentNetworks(objective.analysis, codec, objective.synthesis)
     arrays = changed_arrays(networks, base)
@@ -71,7 +72,7 @@ def publish_latent(objective: Objective, batches: Iterator[Tensor], folder: Path
     num = sum(array.size for name, array in arrays.items() if not name.startswith("training."))
     facts = {
         "num_changed": num,
-        "image_codec_digest": image_networks().digests[1].hex(),
+        "image_codec_digest": image.digests[1].hex(),
         "decoder_digest": shared_decoder_digest(objective.space.decoder).hex(),
         "codec_digest": networks.digest.hex(),
         "rates": rates,
